@@ -1,0 +1,2 @@
+//! handfast
+fn main() {}
