@@ -10,3 +10,4 @@ pub mod steer;
 pub mod tcp;
 pub mod time;
 pub mod verdict;
+pub mod wire;
