@@ -7,6 +7,8 @@ pub mod port;
 pub mod stats;
 #[cfg(feature = "xdp")]
 pub mod steer;
+pub mod flow;
+pub mod timer;
 pub mod tcp;
 pub mod time;
 pub mod verdict;
