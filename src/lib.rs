@@ -3,13 +3,14 @@
 pub mod bench;
 #[cfg(feature = "xdp")]
 pub mod control;
+pub mod flow;
 pub mod port;
+pub mod service;
 pub mod stats;
 #[cfg(feature = "xdp")]
 pub mod steer;
-pub mod flow;
-pub mod timer;
 pub mod tcp;
 pub mod time;
+pub mod timer;
 pub mod verdict;
 pub mod wire;

@@ -64,7 +64,7 @@ drop_reasons! {
     BadTcpChecksum => "bad_tcp_checksum",
     /// Source or destination port 0.
     BadPort => "bad_port",
-    /// Both SYN and FIN, or no control bit at all where one is required.
+    /// Control bits that contradict each other or the state: SYN with FIN, a SYN within an open connection.
     BadFlags => "bad_flags",
     /// A RST to a connection that does not exist (RFC 9293 3.10.7.1: no answer to a RST).
     RstToClosed => "rst_to_closed",
@@ -78,10 +78,6 @@ drop_reasons! {
     FlowTableFull => "flow_table_full",
     /// A SYN for which the half-open limit is reached.
     HalfOpenFull => "half_open_full",
-    /// A SYN while the server drains and opens nothing more.
-    Draining => "draining",
-    /// A segment to an address or port that nothing listens on, while RST answers are switched off or limited.
-    NotListening => "not_listening",
     /// A challenge ACK was due but its rate limit is reached (RFC 5961 7).
     ChallengeLimited => "challenge_limited",
     /// A RST answer was due but its rate limit is reached.
@@ -90,8 +86,14 @@ drop_reasons! {
     NoAck => "no_ack",
     /// Nothing in it that was not known already, and no answer is due.
     OldDuplicate => "old_duplicate",
-    /// Connection in SYN-SENT, and the segment neither opens nor refuses it.
-    UnexpectedInSynSent => "unexpected_in_syn_sent",
+    /// Payload or FIN beyond a gap: not kept, the acknowledgment says what is missing.
+    OutOfOrder => "out_of_order",
+    /// Payload beyond the receive window.
+    BeyondWindow => "beyond_window",
+    /// An acknowledgment of what was never sent, or from further back than the peer's window (RFC 5961 5.2).
+    AckOutOfWindow => "ack_out_of_window",
+    /// No timestamp on a connection that negotiated them (RFC 7323 3.2).
+    MissingTimestamp => "missing_timestamp",
 }
 
 /// How many drop reasons there are.

@@ -127,9 +127,8 @@ impl Wheel {
             let bucket = u32::try_from(word * 64).expect("at most 65,536 buckets") + bits.trailing_zeros();
             (bits != 0).then_some(bucket)
         };
-        found(word, masked).or_else(|| {
-            (1..=WORDS).map(|i| (word + i) % WORDS).find_map(|word| found(word, self.used[word]))
-        })
+        found(word, masked)
+            .or_else(|| (1..=WORDS).map(|i| (word + i) % WORDS).find_map(|word| found(word, self.used[word])))
     }
 
     /// `deadline`, not before the wheel's present bucket and not beyond its horizon.

@@ -1,0 +1,103 @@
+//! What a protocol function asks for. It says what; the engine does it.
+
+use crate::verdict::DropReason;
+use crate::wire::reply::Reply;
+
+/// Why a connection ended. Each way has one counter, so that flows made = flows ended + flows alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// LAST-ACK: our FIN, the second one, was acknowledged.
+    Closed,
+    /// The peer sent a RST in sequence.
+    ResetByPeer,
+    /// A RST, or a SYN in the window, took SYN-RECEIVED back to LISTEN.
+    HalfOpenReset,
+    /// SYN-RECEIVED was given up.
+    HalfOpenTimeout,
+    /// Data or a FIN was never acknowledged.
+    RetransmissionTimeout,
+    /// The peer was silent for too long, or answered no keepalive probe.
+    IdleTimeout,
+    /// The peer never closed after we did.
+    FinWait2Timeout,
+    /// TIME-WAIT is over.
+    TimeWaitExpired,
+    /// A newer SYN took over the four-tuple (RFC 6191).
+    TimeWaitReused,
+    /// We sent a RST by our own will.
+    Aborted,
+}
+
+/// Whether the connection goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Life {
+    /// It goes on.
+    #[default]
+    Keep,
+    /// The TCB is to be deleted.
+    Delete(End),
+}
+
+/// What a segment is to be answered with.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Answer {
+    /// Nothing by itself; data that became sendable may still go out.
+    #[default]
+    Nothing,
+    /// An acknowledgment, which a data segment may carry.
+    Ack,
+    /// An acknowledgment of its own, for a segment that was out of order, old or beyond the window.
+    DuplicateAck,
+    /// A challenge ACK (RFC 5961). This connection's limit was asked; the limit over all is the engine's to ask.
+    ChallengeAck,
+    /// The SYN-ACK once more.
+    SynAckAgain,
+    /// A RST for a segment that no state of this connection explains.
+    Reset(Reply),
+}
+
+/// Payload that was accepted in order, as a part of the segment's payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// Bytes at its start that had come before.
+    pub skip: u16,
+    /// New bytes; 0 if there are none.
+    pub len: u16,
+}
+
+/// What an arriving segment did to a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Effects {
+    /// What to answer.
+    pub answer: Answer,
+    /// Whether the connection goes on.
+    pub life: Life,
+    /// The segment completed the handshake.
+    pub established: bool,
+    /// The segment carried the peer's FIN, in order.
+    pub peer_closed: bool,
+    /// Payload to hand to the service.
+    pub delivery: Delivery,
+    /// Stream bytes that were acknowledged for the first time.
+    pub acked: u32,
+    /// The first unacknowledged segment is to be sent again at once (RFC 5681 3.2).
+    pub retransmit_first: bool,
+    /// The segment changed nothing, for this reason. An answer may be due all the same.
+    pub refused: Option<DropReason>,
+    /// PAWS refused it (RFC 7323 5); a counter of its own beside the reason.
+    pub paws: bool,
+    /// The connection's timer starts anew.
+    pub restart_timer: bool,
+}
+
+impl Effects {
+    /// The segment is refused for `reason` and answered with `answer`.
+    pub fn refuse(reason: DropReason, answer: Answer) -> Self {
+        Self { answer, refused: Some(reason), ..Self::default() }
+    }
+
+    /// The connection ends.
+    pub fn end(end: End) -> Self {
+        Self { life: Life::Delete(end), ..Self::default() }
+    }
+}

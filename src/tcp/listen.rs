@@ -1,0 +1,102 @@
+//! SEGMENT ARRIVES, state LISTEN (RFC 9293 3.10.7.2), and the TCB of a passive OPEN.
+
+use super::Env;
+use super::closed::reset_for;
+use super::state::State;
+use super::tcb::{Flags, Tcb, receive_shift};
+use crate::verdict::DropReason;
+use crate::wire::options::MAX_WINDOW_SHIFT;
+use crate::wire::reply::Reply;
+use crate::wire::segment::{Control, Segment};
+use crate::wire::seq::SeqNum;
+
+/// MSS of a peer that names none (RFC 9293 3.7.1).
+const DEFAULT_MSS_V4: u16 = 536;
+const DEFAULT_MSS_V6: u16 = 1220;
+/// A smaller MSS of the peer counts as this: it would have us send headers rather than data.
+const LEAST_MSS: u16 = 64;
+/// What the timestamps option takes of every segment.
+const TIMESTAMPS_LEN: u16 = 12;
+
+/// What LISTEN makes of a segment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Listen {
+    /// It opens a connection: see [`open_passive`].
+    Open,
+    /// It is answered with a RST.
+    Reset(Reply),
+    /// It is dropped.
+    Drop(DropReason),
+}
+
+/// Judges a segment for a listener, in the RFC's order: RST, ACK, SYN, other.
+pub fn segment_arrives(segment: &Segment) -> Listen {
+    if segment.control.has(Control::RST) {
+        Listen::Drop(DropReason::RstToClosed)
+    } else if segment.control.has(Control::ACK) {
+        Listen::Reset(reset_for(segment))
+    } else if segment.control.has(Control::SYN) {
+        Listen::Open
+    } else {
+        Listen::Drop(DropReason::NotASyn)
+    }
+}
+
+/// The TCB that a SYN opens, in SYN-RECEIVED, with the first SYN-ACK counted as sent.
+///
+/// Options are taken only if the SYN offers them (RFC 7323 2.5, 3.2; RFC 2018 2). Payload of the SYN is not taken: it is
+/// not acknowledged either, so the peer sends it again (RFC 9293 3.4 allows to leave it).
+pub fn open_passive(segment: &Segment, iss: SeqNum, service: u16, env: Env<'_>) -> Tcb {
+    let config = env.config;
+    let offered = segment.options;
+    let timestamps = offered.timestamps.filter(|_| config.timestamps);
+    let window_scale = offered.window_scale.filter(|_| config.window_scaling);
+    let mut flags = Flags::default();
+    flags.put(Flags::TIMESTAMPS, timestamps.is_some());
+    flags.put(Flags::WINDOW_SCALE, window_scale.is_some());
+    flags.put(Flags::SACK_PERMITTED, offered.sack_permitted && config.sack_permitted);
+    let shifts = window_scale.map_or(0, |snd| snd.min(MAX_WINDOW_SHIFT) | receive_shift(config.window_bytes) << 4);
+    Tcb {
+        tuple: segment.tuple,
+        snd_una: iss,
+        snd_nxt: iss + 1,
+        snd_max: iss + 1,
+        recover: iss,
+        rcv_nxt: segment.seq + 1,
+        ts_recent: timestamps.map_or(0, |(val, _)| val),
+        state: State::SynReceived,
+        shifts,
+        flags,
+        service,
+        snd_wl1: segment.seq,
+        snd_wnd: segment.window,
+        max_snd_wnd: segment.window,
+        rtt_sent: env.now,
+        deadline: env.now + config.rto_initial_ms.min(config.half_open_timeout_ms),
+        // So that the first challenge ACK is not held back.
+        challenged_at: env.now + config.challenge_interval_ms.wrapping_neg(),
+        peer_mac: segment.src_mac,
+        tags: segment.tags,
+        snd_mss: send_mss(segment, timestamps.is_some(), env),
+        cwnd: config.initial_window_segments,
+        ssthresh: u16::MAX,
+        ..Tcb::default()
+    }
+}
+
+/// Eff.snd.MSS (RFC 9293 3.7.1): what the peer takes, what our link carries, less the options of every segment.
+fn send_mss(segment: &Segment, timestamps: bool, env: Env<'_>) -> u16 {
+    let (default, ours) =
+        if segment.tuple.is_v4() { (DEFAULT_MSS_V4, env.config.mss_v4) } else { (DEFAULT_MSS_V6, env.config.mss_v6) };
+    let mss = segment.options.mss.unwrap_or(default).max(LEAST_MSS).min(ours);
+    mss - if timestamps { TIMESTAMPS_LEN } else { 0 }
+}
+
+/// The initial sequence number of a connection that takes over the four-tuple of `old`, which is in TIME-WAIT: larger
+/// than any that the old one used (RFC 9293 3.6.1), else the generated one.
+pub fn isn_after(old: &Tcb, generated: SeqNum) -> SeqNum {
+    if generated.after(old.snd_max) { generated } else { old.snd_max + ISN_STEP }
+}
+
+/// How far a reused tuple's sequence numbers start beyond the old ones, where the clock has not got there by itself.
+const ISN_STEP: u32 = 64_000;
