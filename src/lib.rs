@@ -3,6 +3,7 @@
 pub mod bench;
 #[cfg(feature = "xdp")]
 pub mod control;
+pub mod engine;
 pub mod flow;
 pub mod port;
 pub mod service;

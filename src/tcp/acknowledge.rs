@@ -30,6 +30,10 @@ pub fn acknowledge(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> Acknowledg
         acknowledged.retransmit_first = count_duplicate(tcb);
     }
     if segment.ack.at_or_after(tcb.snd_una) && tcb.snd_wl1.at_or_before(segment.seq) {
+        if tcb.snd_wnd == 0 && segment.window > 0 {
+            // What probed the closed window was not taken: sending starts again where the peer waits.
+            tcb.snd_nxt = tcb.snd_una;
+        }
         tcb.snd_wnd = segment.window;
         tcb.snd_wl1 = segment.seq;
         tcb.max_snd_wnd = tcb.max_snd_wnd.max(segment.window);

@@ -1,0 +1,254 @@
+//! A segment arrives: which connection it belongs to, what that asks for, and the answer, written over the frame.
+
+use super::Engine;
+use super::limit::RateLimit;
+use crate::flow::hash::FlowHash;
+use crate::flow::{Full, Slot};
+use crate::service::{AnyService, Reaction, Service, Stream};
+use crate::stats::counters::Counters;
+use crate::tcp::effects::{Answer, Effects, End, Life};
+use crate::tcp::input::{self, may_reuse_time_wait};
+use crate::tcp::listen::{self, Listen};
+use crate::tcp::output::{self, Sent};
+use crate::tcp::state::State;
+use crate::tcp::tcb::{Flags, Tcb};
+use crate::tcp::timeout::{deadline, is_waiting};
+use crate::tcp::{Env, close, closed};
+use crate::time::{Now, Tick};
+use crate::verdict::{DropReason, Verdict};
+use crate::wire::reply::{self, Addressing, Reply};
+use crate::wire::segment::Segment;
+
+impl Engine {
+    /// Finds the connection of `segment` and processes it.
+    pub(super) fn segment_arrives(&mut self, segment: &Segment, hash: FlowHash, frame: &mut [u8], now: Now) -> Verdict {
+        self.counters.partial_checksums += u64::from(segment.partial_checksum);
+        let Some(slot) = self.flows.find(hash, &segment.tuple) else {
+            return self.arrives_without_connection(segment, hash, frame, now);
+        };
+        if let Some(tcb) = self.reusable_time_wait(slot, segment, now) {
+            self.counters.syns_received += 1;
+            self.end(slot, End::TimeWaitReused);
+            return self.open(tcb, segment, hash, frame, now);
+        }
+        self.arrives_for_connection(slot, segment, frame, now.tick())
+    }
+
+    /// The connection that a newer SYN opens in the place of one in TIME-WAIT (RFC 6191), if it may be opened at all.
+    fn reusable_time_wait(&self, slot: Slot, segment: &Segment, now: Now) -> Option<Tcb> {
+        let old = self.flows.get(slot)?;
+        if !may_reuse_time_wait(old, segment) || self.half_open() >= self.config.tcp.half_open_limit {
+            return None;
+        }
+        let service = self.find_listener(segment)?;
+        let iss = listen::isn_after(old, self.isn.isn(&segment.tuple, now));
+        Some(listen::open_passive(segment, iss, service, self.env(now.tick())))
+    }
+
+    /// Who listens for the segment; nobody while the server drains.
+    fn find_listener(&self, segment: &Segment) -> Option<u16> {
+        if self.draining { None } else { self.listeners.find(&segment.tuple) }
+    }
+
+    /// LISTEN or CLOSED.
+    fn arrives_without_connection(&mut self, segment: &Segment, hash: FlowHash, frame: &mut [u8], now: Now) -> Verdict {
+        let Some(service) = self.find_listener(segment) else {
+            return match closed::segment_arrives(segment) {
+                Some(reset) => self.answer_with_reset(segment, &reset, frame, now.tick()),
+                None => Verdict::Drop(DropReason::RstToClosed),
+            };
+        };
+        match listen::segment_arrives(segment) {
+            Listen::Drop(reason) => Verdict::Drop(reason),
+            Listen::Reset(reset) => self.answer_with_reset(segment, &reset, frame, now.tick()),
+            Listen::Open => {
+                self.counters.syns_received += 1;
+                if self.half_open() >= self.config.tcp.half_open_limit {
+                    return Verdict::Drop(DropReason::HalfOpenFull);
+                }
+                let iss = self.isn.isn(&segment.tuple, now);
+                let tcb = listen::open_passive(segment, iss, service, self.env(now.tick()));
+                self.open(tcb, segment, hash, frame, now)
+            }
+        }
+    }
+
+    /// Puts a new connection into the table and answers with its SYN-ACK.
+    fn open(&mut self, tcb: Tcb, segment: &Segment, hash: FlowHash, frame: &mut [u8], now: Now) -> Verdict {
+        let slot = match self.flows.insert(hash, tcb) {
+            Ok(slot) => slot,
+            Err(Full) => return Verdict::Drop(DropReason::FlowTableFull),
+        };
+        self.counters.passive_opens += 1;
+        self.states[State::SynReceived.index()] += 1;
+        self.listeners.acquired(tcb.service);
+        self.wheel.arm(slot, tcb.deadline);
+        answer_without_payload(frame, segment, &tcb.syn_ack(self.env(now.tick())))
+    }
+
+    /// A RST for a segment without a connection, within its rate limit.
+    fn answer_with_reset(&mut self, segment: &Segment, reset: &Reply, frame: &mut [u8], now: Tick) -> Verdict {
+        if !self.resets.admits(now) {
+            return Verdict::Drop(DropReason::ResetLimited);
+        }
+        self.counters.resets_sent += 1;
+        answer_without_payload(frame, segment, reset)
+    }
+
+    /// A segment of the connection in `slot`: the protocol first, then the service, then the answer.
+    fn arrives_for_connection(&mut self, slot: Slot, segment: &Segment, frame: &mut [u8], now: Tick) -> Verdict {
+        let env = Env { config: &self.config.tcp, now, tsval: now.0.wrapping_add(self.timestamp_offset) };
+        let tcb = self.flows.get_mut(slot).expect("the index names taken slots only");
+        let (before, was_waiting) = (tcb.state, is_waiting(tcb));
+        let effects = input::segment_arrives(tcb, segment, env);
+        self.counters.paws_rejected += u64::from(effects.paws);
+        if let Life::Delete(end) = effects.life {
+            self.end_in_state(slot, before, end);
+            return Verdict::Accept;
+        }
+        if effects.refused.is_none() {
+            tcb.peer_mac = segment.src_mac;
+            tcb.tags = segment.tags;
+        }
+        let service = self.listeners.service(tcb.service);
+        let payload = &frame[segment.payload()];
+        let Ok(window_opened) = serve(tcb, service, payload, &effects, &mut self.counters) else {
+            let reset = tcb.reset();
+            self.end_in_state(slot, before, End::Aborted);
+            return answer_without_payload(frame, segment, &reset);
+        };
+        let answer = answer(tcb, &effects, window_opened, env, &mut self.counters, &mut self.challenges);
+        if effects.restart_timer || !was_waiting && is_waiting(tcb) {
+            tcb.deadline = deadline(tcb, env);
+        }
+        if output::has_more(tcb) {
+            self.ready.push(slot);
+        }
+        let verdict = match answer {
+            Ok(Some(reply)) => {
+                Verdict::Transmit { len: write(frame, &Addressing::answering(segment), &reply, tcb, service) }
+            }
+            Ok(None) => effects.refused.map_or(Verdict::Accept, Verdict::Drop),
+            Err(reason) => Verdict::Drop(reason),
+        };
+        self.settle(slot, before);
+        verdict
+    }
+}
+
+/// Tells the service what happened and does what it wants. `Ok(true)` if that opened a receive window that was closed.
+///
+/// # Errors
+///
+/// The service gives the connection up.
+fn serve(
+    tcb: &mut Tcb,
+    service: &AnyService,
+    payload: &[u8],
+    effects: &Effects,
+    counters: &mut Counters,
+) -> Result<bool, ()> {
+    if effects.acked > 0 {
+        tcb.stream_base = service.rebase(tcb.stream_base);
+    }
+    if effects.established {
+        counters.established += 1;
+        let reaction = service.established(&mut tcb.app);
+        apply(tcb, reaction, counters)?;
+    }
+    if effects.delivery.len > 0 {
+        let start = usize::from(effects.delivery.skip);
+        let bytes = &payload[start..start + usize::from(effects.delivery.len)];
+        counters.bytes_received += u64::from(effects.delivery.len);
+        let reaction = service.received(&mut tcb.app, tcb.queued, bytes);
+        apply(tcb, reaction, counters)?;
+    }
+    if effects.peer_closed {
+        let reaction = service.peer_closed(&mut tcb.app);
+        apply(tcb, reaction, counters)?;
+    }
+    let limit = service.backlog_bytes();
+    let was_backlogged = tcb.flags.has(Flags::BACKLOGGED);
+    let is_backlogged = tcb.queued > if was_backlogged { limit / 2 } else { limit };
+    tcb.flags.put(Flags::BACKLOGGED, is_backlogged);
+    Ok(was_backlogged && !is_backlogged)
+}
+
+/// Does what a service wants.
+fn apply(tcb: &mut Tcb, reaction: Reaction, counters: &mut Counters) -> Result<(), ()> {
+    if reaction.abort {
+        return Err(());
+    }
+    counters.requests += u64::from(reaction.requests);
+    tcb.queued += reaction.queue;
+    if reaction.close {
+        close::close(tcb);
+    }
+    Ok(())
+}
+
+/// The segment to answer with, if any.
+///
+/// # Errors
+///
+/// The drop reason, where a limit holds an answer back.
+fn answer(
+    tcb: &mut Tcb,
+    effects: &Effects,
+    window_opened: bool,
+    env: Env<'_>,
+    counters: &mut Counters,
+    challenges: &mut RateLimit,
+) -> Result<Option<Reply>, DropReason> {
+    match effects.answer {
+        Answer::Reset(reset) => {
+            counters.resets_sent += 1;
+            Ok(Some(reset))
+        }
+        Answer::SynAckAgain => {
+            counters.syn_ack_retransmissions += 1;
+            Ok(Some(tcb.syn_ack(env)))
+        }
+        Answer::ChallengeAck if challenges.admits(env.now) => {
+            counters.challenge_acks += 1;
+            Ok(Some(tcb.ack(env)))
+        }
+        Answer::ChallengeAck => Err(DropReason::ChallengeLimited),
+        Answer::DuplicateAck => {
+            counters.duplicate_acks += 1;
+            Ok(Some(tcb.ack(env)))
+        }
+        Answer::Ack | Answer::Nothing if effects.retransmit_first => {
+            let sent = output::first_segment_again(tcb, env);
+            counters.fast_retransmissions += u64::from(sent.is_some());
+            Ok(sent.map(|sent| sent.reply))
+        }
+        Answer::Ack | Answer::Nothing => {
+            let owed = effects.answer == Answer::Ack || window_opened;
+            let sent = output::next_segment(tcb, owed, env);
+            Ok(sent.map(|sent| count_sent(&sent, counters)))
+        }
+    }
+}
+
+/// Counts a segment of a send stream, and returns it.
+pub(super) fn count_sent(sent: &Sent, counters: &mut Counters) -> Reply {
+    let len = u64::from(sent.reply.payload.len);
+    match (sent.again, len) {
+        (false, _) => counters.bytes_sent += len,
+        (true, 0) => counters.fin_retransmissions += u64::from(sent.fin),
+        (true, _) => counters.data_retransmissions += 1,
+    }
+    sent.reply
+}
+
+/// Writes `reply` of the connection `tcb` into `frame`, its payload from the service.
+pub(super) fn write(frame: &mut [u8], to: &Addressing, reply: &Reply, tcb: &Tcb, service: &AnyService) -> usize {
+    let stream = Stream { base: tcb.stream_base, queued: tcb.queued, app: tcb.app };
+    reply::write(frame, to, reply, |out| service.fill(&stream, reply.payload.from_una, out))
+}
+
+/// Writes a reply without payload over the frame of the segment that it answers.
+fn answer_without_payload(frame: &mut [u8], segment: &Segment, reply: &Reply) -> Verdict {
+    Verdict::Transmit { len: reply::write(frame, &Addressing::answering(segment), reply, |_| {}) }
+}

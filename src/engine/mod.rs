@@ -1,0 +1,260 @@
+//! One worker's whole TCP: frames in, frames out, over preallocated flows.
+//!
+//! [`Engine::stage`] reads the frames of a burst, [`Engine::commit`] turns each into its answer in place, and
+//! [`Engine::emit`] writes what nobody asked for: retransmissions, probes, and data beyond a first segment.
+//! All allocation happens in [`Engine::new`].
+//!
+//! What is deliberately not here: AF_XDP, threads, atomics, logging and clocks. Time, randomness and secrets come in as
+//! arguments; frames are byte slices.
+#![forbid(unsafe_code)]
+
+mod arrive;
+mod emit;
+pub mod limit;
+pub mod listeners;
+mod ready;
+pub mod snapshot;
+
+use crate::flow::hash::FlowHash;
+use crate::flow::{FlowTable, Slot};
+use crate::stats::counters::Counters;
+use crate::tcp::Env;
+use crate::tcp::config::TcpConfig;
+use crate::tcp::effects::End;
+use crate::tcp::isn::IsnGenerator;
+use crate::tcp::state::State;
+use crate::tcp::tcb::Tcb;
+use crate::time::{Now, Tick};
+use crate::timer::Wheel;
+use crate::verdict::{DropReason, Verdict};
+use crate::wire::ether::Mac;
+use crate::wire::parse::{PartialChecksums, parse};
+use crate::wire::segment::Segment;
+use limit::RateLimit;
+use listeners::Listeners;
+use ready::Ready;
+
+/// Expired timers that one turn looks at, at most; the rest waits for the next turn.
+pub const TIMER_BUDGET: u32 = 256;
+
+/// What an engine is made from.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Limits and times of its TCP.
+    pub tcp: TcpConfig,
+    /// Flows it holds at most (1 to 2^30).
+    pub flows: u32,
+    /// Frames it stages at most before it commits them.
+    pub burst: usize,
+    /// The interface's MAC address: the source of what it sends, and the only destination it accepts.
+    pub mac: Mac,
+    /// Whether checksums that a local sender left partial are good enough.
+    pub partial_checksums: PartialChecksums,
+}
+
+/// Random numbers that an engine needs; drawn once, by whoever makes it.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// Key of the flow hash.
+    pub flow_hash: [u64; 2],
+    /// Key of the initial sequence numbers (RFC 6528).
+    pub isn: [u8; 16],
+    /// Where the timestamp clock starts (RFC 7323 5.4).
+    pub timestamp_offset: u32,
+}
+
+/// A frame that was read, until it is committed.
+type Staged = Result<(Segment, FlowHash), DropReason>;
+
+/// A worker's TCP.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    timestamp_offset: u32,
+    isn: IsnGenerator,
+    flows: FlowTable<Tcb>,
+    wheel: Wheel,
+    ready: Ready,
+    listeners: Listeners,
+    staged: Vec<Staged>,
+    counters: Counters,
+    states: [u32; State::ALL.len()],
+    challenges: RateLimit,
+    resets: RateLimit,
+    draining: bool,
+}
+
+impl Engine {
+    /// An engine with empty tables whose time starts at `now`. Allocates everything that it will ever use.
+    pub fn new(config: EngineConfig, secrets: &Secrets, listeners: Listeners, now: Now) -> Self {
+        Self {
+            timestamp_offset: secrets.timestamp_offset,
+            isn: IsnGenerator::new(secrets.isn),
+            flows: FlowTable::new(config.flows, secrets.flow_hash),
+            wheel: Wheel::new(config.flows, now.tick()),
+            ready: Ready::new(config.flows),
+            listeners,
+            staged: Vec::with_capacity(config.burst),
+            counters: Counters::new(),
+            states: [0; State::ALL.len()],
+            challenges: RateLimit::new(config.tcp.challenges_per_second, now.tick()),
+            resets: RateLimit::new(config.tcp.resets_per_second, now.tick()),
+            draining: false,
+            config,
+        }
+    }
+
+    /// Bytes that an engine for `flows` flows allocates, listeners aside.
+    pub fn memory_bytes(flows: u32) -> u64 {
+        FlowTable::<Tcb>::memory_bytes(flows) + Wheel::memory_bytes(flows) + Ready::memory_bytes(flows)
+    }
+
+    /// Reads a received frame. Frames are committed in the order in which they were staged.
+    ///
+    /// # Panics
+    ///
+    /// If more than [`EngineConfig::burst`] frames are staged.
+    pub fn stage(&mut self, frame: &[u8]) {
+        assert!(self.staged.len() < self.config.burst, "more frames staged than a burst has");
+        let staged = parse(frame, self.config.partial_checksums).and_then(|segment| {
+            if segment.dst_mac != self.config.mac {
+                return Err(DropReason::NotForUs);
+            }
+            Ok((segment, self.flows.hash(&segment.tuple)))
+        });
+        self.staged.push(staged);
+    }
+
+    /// Processes the staged frame number `index` and, if it is to be answered, writes the answer over it. `frame` starts as the
+    /// staged frame did and has room for a whole frame of the interface's MTU.
+    ///
+    /// # Panics
+    ///
+    /// If no such frame is staged.
+    pub fn commit(&mut self, index: usize, frame: &mut [u8], now: Now) -> Verdict {
+        let verdict = match self.staged[index] {
+            Ok((segment, hash)) => self.segment_arrives(&segment, hash, frame, now),
+            Err(reason) => Verdict::Drop(reason),
+        };
+        self.counters.count(verdict);
+        verdict
+    }
+
+    /// Forgets the staged frames, after the last of them was committed.
+    pub fn end_burst(&mut self) {
+        self.staged.clear();
+    }
+
+    /// What the protocol functions get to know.
+    fn env(&self, now: Tick) -> Env<'_> {
+        Env { config: &self.config.tcp, now, tsval: now.0.wrapping_add(self.timestamp_offset) }
+    }
+
+    /// Ends the flow in `slot`: its timer, its place in the table, its counters.
+    fn end(&mut self, slot: Slot, end: End) {
+        if let Some(tcb) = self.flows.get(slot) {
+            self.end_in_state(slot, tcb.state, end);
+        }
+    }
+
+    /// [`Engine::end`] for a flow that is still booked under the state `before`.
+    fn end_in_state(&mut self, slot: Slot, before: State, end: End) {
+        let Some(tcb) = self.flows.get(slot) else { return };
+        self.states[before.index()] -= 1;
+        self.listeners.released(tcb.service);
+        self.wheel.cancel(slot);
+        self.flows.remove(slot);
+        let counters = &mut self.counters;
+        let counter = match end {
+            End::Closed => &mut counters.closed,
+            End::ResetByPeer => &mut counters.reset_by_peer,
+            End::HalfOpenReset => &mut counters.half_open_resets,
+            End::HalfOpenTimeout => &mut counters.half_open_timeouts,
+            End::RetransmissionTimeout => &mut counters.retransmission_timeouts,
+            End::IdleTimeout => &mut counters.idle_timeouts,
+            End::FinWait2Timeout => &mut counters.fin_wait_2_timeouts,
+            End::TimeWaitExpired => &mut counters.time_wait_expired,
+            End::TimeWaitReused => &mut counters.time_wait_reused,
+            End::Aborted => &mut counters.aborted,
+        };
+        *counter += 1;
+    }
+
+    /// Books a change of state, and arms the timer for the flow's deadline.
+    fn settle(&mut self, slot: Slot, before: State) {
+        let Some(tcb) = self.flows.get(slot) else { return };
+        self.states[before.index()] -= 1;
+        self.states[tcb.state.index()] += 1;
+        self.wheel.arm(slot, tcb.deadline);
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Flows by state, at [`State::index`].
+    pub fn states(&self) -> [u32; State::ALL.len()] {
+        self.states
+    }
+
+    /// How many flows there are.
+    pub fn flows(&self) -> u32 {
+        self.flows.len()
+    }
+
+    /// How many flows there can be.
+    pub fn capacity(&self) -> u32 {
+        self.flows.capacity()
+    }
+
+    /// How many timers are armed: one for each flow.
+    pub fn timers(&self) -> u32 {
+        self.wheel.armed()
+    }
+
+    /// How many connections are half-open.
+    pub fn half_open(&self) -> u32 {
+        self.states[State::SynReceived.index()]
+    }
+
+    /// The listeners, with how many flows each has.
+    pub fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    /// Exchanges the listeners; those flows keep that belong to a listener of the same id. Returns the old ones, for whoever may
+    /// free memory.
+    #[must_use = "the old listeners are to be freed elsewhere"]
+    pub fn replace_listeners(&mut self, mut listeners: Listeners) -> Listeners {
+        listeners.take_over(&self.listeners);
+        core::mem::replace(&mut self.listeners, listeners)
+    }
+
+    /// Exchanges the limits and times. Connections keep what they negotiated.
+    pub fn set_tcp_config(&mut self, tcp: TcpConfig, now: Now) {
+        self.challenges = RateLimit::new(tcp.challenges_per_second, now.tick());
+        self.resets = RateLimit::new(tcp.resets_per_second, now.tick());
+        self.config.tcp = tcp;
+    }
+
+    /// From now on every SYN is answered as if nobody listened; what is open goes on.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// When the engine has something to do by itself next: the earliest timer, or at once. `None` if there is nothing.
+    pub fn next_due(&self, now: Tick) -> Option<Tick> {
+        if self.ready.is_empty() { self.wheel.next_due() } else { Some(now) }
+    }
+
+    /// True if [`Engine::emit`] has something to look at.
+    pub fn has_due(&self, now: Now) -> bool {
+        self.next_due(now.tick()).is_some_and(|due| now.tick().at_or_after(due))
+    }
+
+    /// Counts that due work had to wait because no frame was free.
+    pub fn note_frame_shortage(&mut self) {
+        self.counters.frame_shortage += 1;
+    }
+}

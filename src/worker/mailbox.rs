@@ -1,0 +1,154 @@
+//! One of the places where threads meet: commands to a worker, its answers, its published report, and the stop flag.
+//!
+//! Orderings: the queues are crossbeam's and carry what they hold from thread to thread; the report is a
+//! [`Published`] block; the stop flag stands alone, so relaxed is enough, and the join of the thread orders what follows.
+//! A worker looks at the queue's emptiness once a turn and pops only if there is something in it, so without commands its
+//! turn has no atomic read-modify-write.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
+
+use super::report::{REPORT_WORDS, Report};
+use crate::engine::Engine;
+use crate::engine::listeners::Listeners;
+use crate::engine::snapshot::FlowSnapshot;
+use crate::stats::publish::Published;
+use crate::tcp::config::TcpConfig;
+use crate::tcp::state::State;
+use crate::time::Tick;
+
+/// Commands and answers that wait at most.
+const QUEUE_LEN: usize = 8;
+
+/// What a worker is asked. Boxes are made, and freed, by who asks.
+#[derive(Debug)]
+pub enum Command {
+    /// Open no more connections.
+    Drain,
+    /// Use these listeners from now on.
+    Listeners(Box<Listeners>),
+    /// Use these limits and times from now on.
+    TcpConfig(Box<TcpConfig>),
+    /// Copy out flows.
+    Flows(Box<FlowQuery>),
+}
+
+/// What a worker answers.
+#[derive(Debug)]
+pub enum Answer {
+    /// The listeners that were replaced.
+    OldListeners(Listeners),
+    /// The flows asked for.
+    Flows(Box<FlowQuery>),
+}
+
+/// Flows to copy out, and those copied.
+#[derive(Debug)]
+pub struct FlowQuery {
+    /// Only flows in this state.
+    pub state: Option<State>,
+    /// The flows; as many as it had capacity for when it was sent.
+    pub flows: Vec<FlowSnapshot>,
+    /// Flows of each listener, by id; as many as it had room for when it was sent.
+    pub flows_of_listener: Vec<u32>,
+    next: u32,
+}
+
+impl FlowQuery {
+    /// A query for up to `limit` flows, and for the number of flows of each of `listeners` listeners.
+    pub fn new(state: Option<State>, limit: usize, listeners: usize) -> Self {
+        Self { state, flows: Vec::with_capacity(limit), flows_of_listener: vec![0; listeners], next: 0 }
+    }
+
+    /// Copies some more. True if that was all.
+    pub(super) fn advance(&mut self, engine: &Engine, now: Tick) -> bool {
+        let full = self.flows.len() == self.flows.capacity();
+        let next = if full { None } else { engine.snapshot_flows(self.next, self.state, &mut self.flows, now) };
+        match next {
+            Some(slot) if self.flows.len() < self.flows.capacity() => {
+                self.next = slot;
+                false
+            }
+            _ => {
+                for (count, (_, flows)) in self.flows_of_listener.iter_mut().zip(engine.listeners().iter()) {
+                    *count = flows;
+                }
+                true
+            }
+        }
+    }
+}
+
+/// Both ends of the crossing; shared by the worker and the control path.
+#[derive(Debug)]
+pub struct Mailbox {
+    commands: ArrayQueue<Command>,
+    answers: ArrayQueue<Answer>,
+    stop: CachePadded<AtomicBool>,
+    report: Published<REPORT_WORDS>,
+}
+
+impl Default for Mailbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Mailbox {
+    /// An empty mailbox.
+    pub fn new() -> Self {
+        Self {
+            commands: ArrayQueue::new(QUEUE_LEN),
+            answers: ArrayQueue::new(QUEUE_LEN),
+            stop: CachePadded::new(AtomicBool::new(false)),
+            report: Published::new(),
+        }
+    }
+
+    /// Control path: asks the worker.
+    ///
+    /// # Errors
+    ///
+    /// The command, if too many wait already: the worker does not turn.
+    pub fn send(&self, command: Command) -> Result<(), Command> {
+        self.commands.push(command)
+    }
+
+    /// Control path: takes the oldest answer.
+    pub fn take_answer(&self) -> Option<Answer> {
+        self.answers.pop()
+    }
+
+    /// Control path: the worker's last report, or `None` if it is stuck in the middle of one.
+    pub fn report(&self) -> Option<Report> {
+        self.report.read().map(|words| Report::from_words(&words))
+    }
+
+    /// Control path: has the worker end after its present turn.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Worker: true once it is to end.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Worker: the oldest command.
+    pub(super) fn next_command(&self) -> Option<Command> {
+        if self.commands.is_empty() { None } else { self.commands.pop() }
+    }
+
+    /// Worker: answers. The control path has one request under way at a time, so there is room; an answer that finds none is
+    /// one that nobody waits for.
+    pub(super) fn answer(&self, answer: Answer) {
+        let _ = self.answers.force_push(answer);
+    }
+
+    /// Worker: publishes a report.
+    pub(super) fn publish(&self, report: &Report) {
+        self.report.publish(&report.to_words());
+    }
+}

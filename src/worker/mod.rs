@@ -1,0 +1,211 @@
+//! One thread's loop: a port below, an engine above it, and a mailbox to the control path.
+//!
+//! [`Worker::turn`] is the whole data path in a straight line: one clock read, a burst in, the answers out, what is due,
+//! one flush. Nothing in it allocates, locks or logs. [`Worker::run`] repeats it and decides when to sleep.
+//!
+//! What is deliberately not here: TCP, AF_XDP, and any decision about other workers.
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod mailbox;
+pub mod report;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::{Engine, TIMER_BUDGET};
+use crate::port::{Burst, Port};
+use crate::time::{NANOS_PER_TICK, Now};
+use crate::verdict::Verdict;
+use clock::Clock;
+use mailbox::{Answer, Command, FlowQuery, Mailbox};
+use report::Report;
+
+/// Frames without a request that one turn sends at most: the rest of send streams, retransmissions, probes.
+const EMIT_BUDGET: usize = 256;
+/// How long a worker that found nothing to do goes on looking before it sleeps.
+const SPIN_NANOS: u64 = 50_000;
+/// The longest sleep: commands and the stop flag are noticed after it at the latest.
+const MAX_SLEEP: Duration = Duration::from_millis(20);
+/// The longest sleep while frames wait to be sent and nothing but another kick would send them.
+const TX_RETRY_SLEEP: Duration = Duration::from_millis(1);
+/// How often a busy worker publishes its counters.
+const PUBLISH_NANOS: u64 = 100_000_000;
+
+/// When a worker without traffic stops looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Never: the core is its own.
+    Spin,
+    /// Soon; the kernel wakes it when a frame arrives or a timer is due.
+    Sleep,
+}
+
+/// A port, an engine, and what belongs to them.
+#[derive(Debug)]
+pub struct Worker<P, C> {
+    engine: Engine,
+    port: P,
+    clock: C,
+    burst: Burst,
+    mailbox: Arc<Mailbox>,
+    query: Option<Box<FlowQuery>>,
+    idle: Idle,
+    turns: u64,
+    sleeps: u64,
+    last_work: Now,
+    last_publication: Now,
+}
+
+impl<P: Port, C: Clock> Worker<P, C> {
+    /// A worker that has not started.
+    pub fn new(engine: Engine, port: P, mut clock: C, mailbox: Arc<Mailbox>, idle: Idle) -> Self {
+        let now = clock.now();
+        Self {
+            engine,
+            port,
+            clock,
+            burst: Burst::new(),
+            mailbox,
+            query: None,
+            idle,
+            turns: 0,
+            sleeps: 0,
+            last_work: now,
+            last_publication: now,
+        }
+    }
+
+    /// Turns until the mailbox says stop. Afterwards the last counters are published.
+    pub fn run(&mut self) {
+        self.publish(self.last_work);
+        while !self.mailbox.is_stopped() {
+            let now = self.clock.now();
+            if self.turn(now) {
+                self.last_work = now;
+            } else if self.idle == Idle::Sleep && now.nanos_since(self.last_work) > SPIN_NANOS {
+                self.sleep(now);
+            }
+            if now.nanos_since(self.last_publication) > PUBLISH_NANOS {
+                self.publish(now);
+            }
+        }
+        let now = self.clock.now();
+        self.port.flush();
+        self.publish(now);
+    }
+
+    /// One turn at `now`. True if there was anything to do.
+    pub fn turn(&mut self, now: Now) -> bool {
+        self.turns += 1;
+        let commanded = self.obey(now);
+        let received = self.port.receive(&mut self.burst);
+        self.process_burst(now);
+        let emitted = self.emit(now);
+        self.port.flush();
+        commanded || received > 0 || emitted > 0
+    }
+
+    /// Every frame of the burst gets its verdict.
+    fn process_burst(&mut self, now: Now) {
+        for frame in self.burst.frames() {
+            self.engine.stage(self.port.bytes(frame));
+        }
+        for (index, mut frame) in self.burst.drain().enumerate() {
+            match self.engine.commit(index, self.port.bytes_mut(&mut frame), now) {
+                Verdict::Transmit { len } => self.port.transmit(frame, len),
+                Verdict::Accept | Verdict::Drop(_) => self.port.recycle(frame),
+            }
+        }
+        self.engine.end_burst();
+    }
+
+    /// Sends what is due without a request, up to the budgets. Returns how many frames.
+    fn emit(&mut self, now: Now) -> usize {
+        let mut timers = TIMER_BUDGET;
+        for emitted in 0..EMIT_BUDGET {
+            if !self.engine.has_due(now) {
+                return emitted;
+            }
+            let Some(mut frame) = self.port.take_free() else {
+                self.engine.note_frame_shortage();
+                return emitted;
+            };
+            match self.engine.emit(now, &mut timers, self.port.bytes_mut(&mut frame)) {
+                Some(len) => self.port.transmit(frame, len),
+                None => {
+                    self.port.recycle(frame);
+                    return emitted;
+                }
+            }
+        }
+        EMIT_BUDGET
+    }
+
+    /// Does what the mailbox asks for. True if it asked for anything.
+    fn obey(&mut self, now: Now) -> bool {
+        let command = self.mailbox.next_command();
+        let commanded = command.is_some() || self.query.is_some();
+        match command {
+            None => {}
+            Some(Command::Drain) => self.engine.drain(),
+            Some(Command::Listeners(listeners)) => {
+                let old = self.engine.replace_listeners(*listeners);
+                self.mailbox.answer(Answer::OldListeners(old));
+            }
+            Some(Command::TcpConfig(tcp)) => self.engine.set_tcp_config(*tcp, now),
+            Some(Command::Flows(query)) => self.query = Some(query),
+        }
+        if let Some(mut query) = self.query.take() {
+            match query.advance(&self.engine, now.tick()) {
+                true => self.mailbox.answer(Answer::Flows(query)),
+                false => self.query = Some(query),
+            }
+        }
+        commanded
+    }
+
+    /// Sleeps until a frame arrives, a timer is due, or it is time to look after the mailbox.
+    fn sleep(&mut self, now: Now) {
+        self.publish(now);
+        let until_due = self.engine.next_due(now.tick()).map_or(MAX_SLEEP, |due| {
+            let ticks = if now.tick().before(due) { due.millis_since(now.tick()) } else { 0 };
+            Duration::from_nanos(u64::from(ticks) * NANOS_PER_TICK)
+        });
+        let longest = if self.port.tx_outstanding() { TX_RETRY_SLEEP } else { MAX_SLEEP };
+        self.sleeps += 1;
+        self.port.wait(until_due.min(longest));
+    }
+
+    fn publish(&mut self, now: Now) {
+        self.last_publication = now;
+        let report = Report {
+            counters: *self.engine.counters(),
+            port: self.port.counters(),
+            ledger: self.port.ledger(),
+            kernel: self.port.kernel_statistics(),
+            states: self.engine.states().map(u64::from),
+            flows: u64::from(self.engine.flows()),
+            capacity: u64::from(self.engine.capacity()),
+            timers: u64::from(self.engine.timers()),
+            turns: self.turns,
+            sleeps: self.sleeps,
+        };
+        self.mailbox.publish(&report);
+    }
+
+    /// The engine, to look at.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The port, to look at.
+    pub fn port(&self) -> &P {
+        &self.port
+    }
+
+    /// The port, for tests that play the kernel.
+    pub fn port_mut(&mut self) -> &mut P {
+        &mut self.port
+    }
+}

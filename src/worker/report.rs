@@ -1,0 +1,103 @@
+//! What a worker publishes of itself: counters, ledgers, gauges, as one block of words.
+
+use crate::port::{FrameLedger, KernelStatistics, PortCounters};
+use crate::stats::counters::{COUNTERS, Counters};
+use crate::tcp::state::State;
+
+const PORT: usize = PortCounters::NAMES.len();
+const LEDGER: usize = FrameLedger::NAMES.len();
+const KERNEL: usize = KernelStatistics::NAMES.len();
+const STATES: usize = State::ALL.len();
+const GAUGES: usize = 5;
+
+/// Words of a report.
+pub const REPORT_WORDS: usize = COUNTERS + PORT + LEDGER + KERNEL + STATES + GAUGES;
+
+/// A worker at one moment between two turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// What the engine counted.
+    pub counters: Counters,
+    /// What the port counted.
+    pub port: PortCounters,
+    /// Where the frames are.
+    pub ledger: FrameLedger,
+    /// What the kernel counted on the socket.
+    pub kernel: KernelStatistics,
+    /// Flows by state, at [`State::index`].
+    pub states: [u64; STATES],
+    /// Flows.
+    pub flows: u64,
+    /// Flows there can be.
+    pub capacity: u64,
+    /// Timers armed; one a flow.
+    pub timers: u64,
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Sleeps for want of work.
+    pub sleeps: u64,
+}
+
+impl Report {
+    /// The report as words.
+    pub fn to_words(&self) -> [u64; REPORT_WORDS] {
+        let gauges = [self.flows, self.capacity, self.timers, self.turns, self.sleeps];
+        let counters = self.counters.to_array();
+        let (port, ledger, kernel) = (self.port.to_array(), self.ledger.to_array(), self.kernel.to_array());
+        let mut words = [0; REPORT_WORDS];
+        let mut rest = &mut words[..];
+        for part in [&counters[..], &port, &ledger, &kernel, &self.states, &gauges] {
+            let (here, behind) = rest.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            rest = behind;
+        }
+        words
+    }
+
+    /// The inverse of [`Report::to_words`].
+    pub fn from_words(words: &[u64; REPORT_WORDS]) -> Self {
+        let mut rest = &words[..];
+        let counters = Counters::from_array(take(&mut rest));
+        let port = PortCounters::from_array(take(&mut rest));
+        let ledger = FrameLedger::from_array(take(&mut rest));
+        let kernel = KernelStatistics::from_array(take(&mut rest));
+        let states = *take(&mut rest);
+        let [flows, capacity, timers, turns, sleeps]: [u64; GAUGES] = *take(&mut rest);
+        Self { counters, port, ledger, kernel, states, flows, capacity, timers, turns, sleeps }
+    }
+
+    /// Half-open connections.
+    pub fn half_open(&self) -> u64 {
+        self.states[State::SynReceived.index()]
+    }
+
+    /// Adds another worker's report to this one.
+    pub fn add(&mut self, other: &Report) {
+        let (mine, theirs) = (self.to_words(), other.to_words());
+        *self = Self::from_words(&core::array::from_fn(|i| mine[i] + theirs[i]));
+    }
+}
+
+/// The next `N` words. The sizes add up by the definition of [`REPORT_WORDS`].
+fn take<'a, const N: usize>(rest: &mut &'a [u64]) -> &'a [u64; N] {
+    let (here, behind) = rest.split_first_chunk().expect("the parts of a report add up");
+    *rest = behind;
+    here
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_carry_the_whole_report() {
+        let words: [u64; REPORT_WORDS] = core::array::from_fn(|i| i as u64 * 3 + 1);
+        let report = Report::from_words(&words);
+        assert_eq!(report.to_words(), words);
+        assert_eq!(report.sleeps, words[REPORT_WORDS - 1]);
+        let mut sum = report;
+        sum.add(&report);
+        assert_eq!(sum.flows, report.flows * 2);
+        assert_eq!(sum.counters.received, 2);
+    }
+}
