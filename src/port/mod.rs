@@ -4,7 +4,9 @@
 //! A port owns a fixed number of equally sized frames from start to end. Every frame is at every moment in exactly one
 //! place, and [`FrameLedger`] counts the places; [`FrameLedger::balances`] is asserted at every flush in debug builds.
 
+mod chunks;
 pub mod memory;
+pub mod rings;
 #[cfg(feature = "xdp")]
 pub mod xsk;
 
