@@ -5,7 +5,10 @@ pub fn root_or_skip(test: &str) -> bool {
     if rustix::process::geteuid().is_root() {
         return true;
     }
-    assert!(std::env::var_os("HANDFAST_REQUIRE_ROOT_TESTS").is_none(), "{test} needs root, and must not be skipped here");
+    assert!(
+        std::env::var_os("HANDFAST_REQUIRE_ROOT_TESTS").is_none(),
+        "{test} needs root, and must not be skipped here"
+    );
     eprintln!("skipped {test}: it needs root for network namespaces and AF_XDP");
     false
 }
