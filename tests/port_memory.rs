@@ -1,6 +1,9 @@
 //! The in-memory port: each ring starved, and random walks over everything that can be done to it. It shares its order of
 //! work with the AF_XDP port, so what is found here is found there too.
 
+#[path = "common/alloc.rs"]
+mod alloc;
+
 use handfast::port::memory::{Injected, MemoryConfig, MemoryPort};
 use handfast::port::rings::reserved_frames;
 use handfast::port::{BURST_FRAMES, Burst, Frame, Port};
@@ -43,13 +46,12 @@ fn receive(port: &mut MemoryPort, n: usize) -> Vec<Frame> {
 #[test]
 fn a_fill_ring_without_frames_drops_and_says_so() {
     let mut port = ready(&small());
-    let all_but_reserve = 64 - reserved_frames(64);
-    let held = receive(&mut port, all_but_reserve);
+    let held = receive(&mut port, 64);
     assert_eq!(port.inject(&[0; 60]), Injected::FillRingEmpty);
     assert_eq!(port.receive(&mut Burst::new()), 0);
     assert!(port.counters().fill_starved > 0);
     assert_eq!(port.drops().rx_fill_ring_empty, 1);
-    assert_eq!(port.ledger().in_hand, 56);
+    assert_eq!(port.ledger().in_hand, 64);
 
     held.into_iter().for_each(|frame| port.recycle(frame));
     port.receive(&mut Burst::new());
@@ -66,6 +68,22 @@ fn the_reserve_serves_take_free_when_all_else_waits_for_packets() {
     taken.into_iter().for_each(|frame| port.recycle(frame));
     assert_eq!(port.ledger().in_hand, 0);
     assert_eq!(port.counters().fill_starved, 0, "a reserve is not a want");
+}
+
+#[test]
+fn a_jammed_link_does_not_make_the_port_deaf() {
+    let mut port = ready(&small());
+    port.set_tx_budget(0);
+    while let Some(frame) = port.take_free() {
+        port.transmit(frame, 60);
+        port.flush();
+    }
+    assert_eq!(port.ledger().tx + port.ledger().tx_pending, 32, "what is not the fill ring's");
+    for _ in 0..100 {
+        receive(&mut port, 1).into_iter().for_each(|frame| port.recycle(frame));
+        assert!(port.take_free().is_none(), "the recycled frame is the fill ring's");
+    }
+    assert_eq!(port.drops(), Default::default());
 }
 
 #[test]
@@ -202,6 +220,28 @@ fn packets_cross_the_cable_between_two_ports_and_back() {
     assert_eq!(a.drops(), Default::default());
     assert_eq!(a.counters().rx_frames, b.counters().tx_frames);
     assert_eq!(a.counters().rx_bytes, b.counters().tx_bytes);
+}
+
+#[test]
+fn a_port_in_use_allocates_nothing() {
+    let (mut a, mut b) = MemoryPort::pair(&small());
+    let mut burst = Burst::new();
+    let before = alloc::allocations();
+    for _ in 0..1000 {
+        while let Some(mut frame) = a.take_free() {
+            a.bytes_mut(&mut frame)[..60].fill(2);
+            a.transmit(frame, 60);
+        }
+        a.flush();
+        a.exchange(&mut b);
+        b.receive(&mut burst);
+        burst.drain().for_each(|frame| b.transmit(frame, 60));
+        b.flush();
+        a.receive(&mut burst);
+        burst.drain().for_each(|frame| a.recycle(frame));
+    }
+    assert_eq!(alloc::allocations(), before);
+    assert!(a.counters().rx_frames > 1000);
 }
 
 /// What a random walk does next.

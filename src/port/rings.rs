@@ -14,8 +14,8 @@ const RESERVE_DIVISOR: usize = 8;
 /// Never more frames than this are kept back.
 const RESERVE_MOST: usize = 256;
 
-/// How many of `frames` frames the fill ring never gets, so that a retransmission finds a free one while the link is
-/// quiet and everything else waits for packets.
+/// How many of `frames` frames the fill ring never gets, so that a retransmission finds a free one while everything else
+/// waits for packets.
 pub const fn reserved_frames(frames: usize) -> usize {
     let share = frames / RESERVE_DIVISOR;
     if share < RESERVE_MOST { share } else { RESERVE_MOST }
@@ -86,8 +86,9 @@ pub struct RingPort<R> {
     free: Vec<Frame>,
     /// Frames to send, in order, that are not in the TX ring yet.
     pending: VecDeque<Frame>,
-    /// How many free frames the fill ring does not get.
-    reserve: usize,
+    /// How many frames are the kernel's to receive into, as soon as they are free: what the fill ring holds, or all but
+    /// the reserve. Nothing that we send by ourselves may eat into them, or we would be deaf while the link is jammed.
+    fill_due: usize,
     /// How many frames there are.
     total: usize,
     /// How many frames the kernel has to receive into.
@@ -106,12 +107,12 @@ fn count(frames: usize) -> u64 {
 
 impl<R: Rings> RingPort<R> {
     /// A port over `rings`, whose frames are all in `free`. All memory that the port ever needs is allocated here.
-    pub(super) fn over(rings: R, free: Vec<Frame>) -> Self {
+    pub(super) fn over(mut rings: R, free: Vec<Frame>) -> Self {
         let total = free.len();
         let pending = VecDeque::with_capacity(total);
-        let reserve = reserved_frames(total);
+        let fill_due = rings.fill_room().min(total - reserved_frames(total));
         let counters = PortCounters::default();
-        Self { rings, free, pending, reserve, total, fill: 0, in_hand: 0, tx: 0, counters }
+        Self { rings, free, pending, fill_due, total, fill: 0, in_hand: 0, tx: 0, counters }
     }
 
     /// Collects sent frames.
@@ -119,15 +120,13 @@ impl<R: Rings> RingPort<R> {
         self.tx -= self.rings.reap(&mut self.free);
     }
 
-    /// Tops up the fill ring from the free frames beyond the reserve.
+    /// Gives the kernel its due of frames to receive into, as far as there are free ones.
     fn refill(&mut self) {
-        // With a fill ring as large as the port, "full" means all frames but the reserve.
-        let short = self.rings.fill_room().min((self.total - self.reserve).saturating_sub(self.fill));
-        let spare = self.free.len().saturating_sub(self.reserve);
-        if short > spare {
+        let short = self.rings.fill_room().min(self.fill_due - self.fill);
+        if short > self.free.len() {
             self.counters.fill_starved += 1;
         }
-        let given = short.min(spare);
+        let given = short.min(self.free.len());
         if given > 0 {
             self.rings.fill(self.free.drain(self.free.len() - given..));
             self.fill += given;
@@ -135,6 +134,12 @@ impl<R: Rings> RingPort<R> {
         if self.rings.wake_fill() {
             self.counters.rx_wakeups += 1;
         }
+    }
+
+    /// True if a frame is free that is not the kernel's due.
+    fn has_frame_to_take(&self) -> bool {
+        let out = self.in_hand + self.pending.len() + self.tx;
+        out < self.total - self.fill_due && !self.free.is_empty()
     }
 
     /// Moves queued frames into the TX ring, as many as fit.
@@ -204,10 +209,11 @@ impl<R: Rings> Port for RingPort<R> {
     }
 
     fn take_free(&mut self) -> Option<Frame> {
-        if self.free.is_empty() {
+        if !self.has_frame_to_take() {
             self.reap();
         }
-        let Some(frame) = self.free.pop() else {
+        let frame = if self.has_frame_to_take() { self.free.pop() } else { None };
+        let Some(frame) = frame else {
             self.counters.no_free_frame += 1;
             return None;
         };
