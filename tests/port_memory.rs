@@ -292,7 +292,7 @@ impl Walk {
     }
 
     /// Takes the oldest frame in hand after checking that it still carries its number.
-    fn from_hand(&mut self) -> Option<(Frame, u64)> {
+    fn take_from_hand(&mut self) -> Option<(Frame, u64)> {
         let (mut frame, number) = self.hand.pop_front()?;
         assert_eq!(self.port.bytes_mut(&mut frame)[..8], number.to_be_bytes(), "a frame has two owners");
         Some((frame, number))
@@ -326,13 +326,13 @@ impl Walk {
             }
             Step::Receive => self.receive(),
             Step::Transmit => {
-                if let Some((frame, number)) = self.from_hand() {
+                if let Some((frame, number)) = self.take_from_hand() {
                     self.port.transmit(frame, 8);
                     self.to_be_sent.push_back(number);
                 }
             }
             Step::Recycle => {
-                if let Some((frame, _)) = self.from_hand() {
+                if let Some((frame, _)) = self.take_from_hand() {
                     self.port.recycle(frame);
                 }
             }

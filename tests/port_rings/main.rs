@@ -346,7 +346,7 @@ fn a_process_without_rights_is_told_which_it_lacks() {
 
     // The limit is the process's; the other tests of this process keep CAP_IPC_LOCK and do not feel it.
     let before = getrlimit(Resource::Memlock);
-    setrlimit(Resource::Memlock, Rlimit { current: Some(65536), ..before.clone() }).unwrap();
+    setrlimit(Resource::Memlock, Rlimit { current: Some(65536), ..before }).unwrap();
     sets.effective = all - CapabilitySet::IPC_LOCK;
     set_capabilities(None, sets).unwrap();
     let locked = XskPort::open(&config(A)).unwrap_err().to_string();

@@ -6,18 +6,17 @@ use std::io;
 /// Why an AF_XDP port could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are what the message says of them")]
 pub enum XskError {
     /// A frame cannot hold a packet of the interface's MTU.
     #[error(
         "cannot open an AF_XDP port on {interface}: its MTU is {mtu} and a frame holds {most} at most; \
          lower it: ip link set {interface} mtu {most}"
     )]
-    #[allow(missing_docs)]
     MtuTooLarge { interface: String, mtu: u32, most: u32 },
 
     /// A count or size that AF_XDP does not take.
     #[error("cannot open an AF_XDP port on {interface} queue {queue}: {what} is {value}, it has to be a power of two")]
-    #[allow(missing_docs)]
     BadSize { interface: String, queue: u32, what: &'static str, value: u32 },
 
     /// No interface has that name (ENODEV).
@@ -25,7 +24,6 @@ pub enum XskError {
         "cannot open an AF_XDP port on {interface} queue {queue}: no interface of that name in this network namespace; \
          see: ip link"
     )]
-    #[allow(missing_docs)]
     UnknownInterface { interface: String, queue: u32 },
 
     /// The interface does not have that queue (EINVAL of bind).
@@ -33,7 +31,6 @@ pub enum XskError {
         "cannot open an AF_XDP port on {interface} queue {queue}: {interface} has {queues} queues, numbered from 0; \
          use one of them, or see: ethtool -L {interface}"
     )]
-    #[allow(missing_docs)]
     QueueOutOfRange { interface: String, queue: u32, queues: u32 },
 
     /// Another socket holds the queue, and did not let go while we retried (EBUSY).
@@ -41,7 +38,6 @@ pub enum XskError {
         "cannot open an AF_XDP port on {interface} queue {queue}: another AF_XDP socket holds that queue, still after \
          {waited_ms} ms; end its process, see: ss --xdp -p"
     )]
-    #[allow(missing_docs)]
     Busy { interface: String, queue: u32, waited_ms: u128 },
 
     /// The process may not (EPERM).
@@ -49,12 +45,10 @@ pub enum XskError {
         "cannot open an AF_XDP port on {interface} queue {queue}: not permitted; run as root or with CAP_NET_RAW (and \
          CAP_NET_ADMIN and CAP_BPF for the steering program)"
     )]
-    #[allow(missing_docs)]
     NotPermitted { interface: String, queue: u32 },
 
     /// The UMEM's memory was refused (ENOMEM or ENOBUFS).
     #[error("cannot open an AF_XDP port on {interface} queue {queue}: no memory for a UMEM of {bytes} bytes; {remedy}")]
-    #[allow(missing_docs)]
     NoMemory { interface: String, queue: u32, bytes: u64, remedy: String },
 
     /// The kernel has no AF_XDP (EAFNOSUPPORT).
@@ -62,18 +56,15 @@ pub enum XskError {
         "cannot open an AF_XDP port on {interface} queue {queue}: this kernel has no AF_XDP; it takes Linux 5.4 or later \
          with CONFIG_XDP_SOCKETS=y"
     )]
-    #[allow(missing_docs)]
     NoAfXdp { interface: String, queue: u32 },
 
     /// The driver cannot do zero-copy on that queue (EOPNOTSUPP).
     #[error(
         "cannot open an AF_XDP port on {interface} queue {queue}: the driver refuses zero-copy there; bind with copy or auto"
     )]
-    #[allow(missing_docs)]
     ZeroCopyRefused { interface: String, queue: u32 },
 
     /// Anything else.
     #[error("cannot open an AF_XDP port on {interface} queue {queue}: {tried} failed: {source}; {remedy}")]
-    #[allow(missing_docs)]
     Other { interface: String, queue: u32, tried: &'static str, source: io::Error, remedy: &'static str },
 }
