@@ -117,7 +117,9 @@ impl<R: Rings> RingPort<R> {
 
     /// Collects sent frames.
     fn reap(&mut self) {
-        self.tx -= self.rings.reap(&mut self.free);
+        if self.tx > 0 {
+            self.tx -= self.rings.reap(&mut self.free);
+        }
     }
 
     /// Gives the kernel its due of frames to receive into, as far as there are free ones.
