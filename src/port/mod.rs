@@ -4,7 +4,9 @@
 //! A port owns a fixed number of equally sized frames from start to end. Every frame is at every moment in exactly one
 //! place, and [`FrameLedger`] counts the places; [`FrameLedger::balances`] is asserted at every flush in debug builds.
 
+mod chunks;
 pub mod memory;
+pub mod rings;
 #[cfg(feature = "xdp")]
 pub mod xsk;
 
@@ -171,7 +173,8 @@ pub trait Port {
     /// Takes a frame back that carries nothing more.
     fn recycle(&mut self, frame: Frame);
 
-    /// A free frame to write a packet into that nobody asked for (a retransmission), or `None` if there is none.
+    /// A free frame to write a packet into that nobody asked for (a retransmission), or `None` if there is none that what
+    /// the kernel receives into can spare.
     fn take_free(&mut self) -> Option<Frame>;
 
     /// Hands the queued frames to the kernel, collects the sent ones, and makes at most one wakeup call.
