@@ -238,10 +238,8 @@ impl Lab {
     ///
     /// If a command fails or prints what we do not understand.
     pub fn show(&self) -> Result<LabView, LabError> {
-        let view = |end| -> Result<EndView, LabError> {
-            let row = if self.exists(end) { self.interface(end)? } else { None };
-            Ok(EndView::new(self.namespace(end), end, row))
-        };
+        let view =
+            |end| -> Result<EndView, LabError> { Ok(EndView::new(self.namespace(end), end, self.interface(end)?)) };
         let (client, server) = (view(&CLIENT)?, view(&SERVER)?);
         let up = [&client, &server].iter().all(|end| end.state == "UP");
         let enter = [&server, &client].map(|end| format!("ip netns exec {} COMMAND", end.namespace));
@@ -267,13 +265,22 @@ impl Lab {
         netns::path(&self.namespace(end)).exists()
     }
 
+    /// True if the namespace of `end` can be entered; an error if only privilege is lacking.
+    fn is_usable(&self, end: &End) -> Result<bool, LabError> {
+        match netns::inside(&self.namespace(end), || ()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => Err(error.into()),
+            Err(_) => Ok(false),
+        }
+    }
+
     /// Makes the namespace of `end`. A name without a namespace behind it, as a restart leaves them, is replaced.
     fn ensure_namespace(&self, end: &End) -> Result<(), LabError> {
         let namespace = self.namespace(end);
+        if self.is_usable(end)? {
+            return Ok(());
+        }
         if self.exists(end) {
-            if netns::inside(&namespace, || ()).is_ok() {
-                return Ok(());
-            }
             command::run("ip", &["netns", "delete", &namespace])?;
         }
         command::run("ip", &["netns", "add", &namespace])?;
@@ -353,7 +360,7 @@ impl Lab {
     /// The interface of `end` as iproute2 describes it, if it is there.
     fn interface(&self, end: &End) -> Result<Option<InterfaceRow>, LabError> {
         let namespace = self.namespace(end);
-        if netns::inside(&namespace, || ()).is_err() {
+        if !self.is_usable(end)? {
             return Ok(None);
         }
         let arguments = ["-n", &namespace, "-details", "-json", "address", "show"];
