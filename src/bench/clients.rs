@@ -111,7 +111,7 @@ pub enum ClientsError {
     Usage(String),
     /// The process may not open enough files.
     #[error(
-        "cannot open {wanted} sockets at once: the limit of open files is {limit}, and raising it failed ({source}); raise it with `ulimit -n {wanted}` (as root, up to /proc/sys/fs/nr_open), or ask for fewer connections at once"
+        "cannot open {wanted} sockets at once: the limit of open files is {limit}, and raising it failed ({source}); raise the hard limit with `ulimit -n {wanted}` before (root needs CAP_SYS_RESOURCE for that), or share the connections among several processes"
     )]
     Files {
         /// How many descriptors are needed.
