@@ -1,7 +1,7 @@
 //! Kernel clients: `handfast lab clients` drives a responder with many ordinary sockets of the kernel's TCP stack.
 //!
-//! Here are the command line ([`ClientsArgs`]), the checks before the start, and the threads. [`connection`] is one
-//! connection's conversation, [`driver`] the epoll loop of one thread, [`report`] what comes out.
+//! Here are the command line ([`ClientsArgs`]), the checks before the start, and the threads. `connection` is one
+//! connection's conversation, `driver` the epoll loop of one thread, `report` what comes out.
 //!
 //! This is a tool for correctness and for people, not the load generator: the kernel's stack is the bottleneck, and
 //! the loop is closed (a slow responder slows the clients down). `handfast blast` is the open-loop one.
@@ -44,7 +44,7 @@ pub enum Service {
 /// `handfast lab clients`
 #[derive(Clone, Debug, Args)]
 pub struct ClientsArgs {
-    /// Where the responder listens, ADDR:PORT or [ADDR]:PORT
+    /// Where the responder listens, `ADDR:PORT` or `[ADDR]:PORT`
     #[arg(long, value_name = "ADDR:PORT")]
     pub target: SocketAddr,
     /// How many connections to make, one conversation each
