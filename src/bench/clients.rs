@@ -23,7 +23,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 pub use connection::Reason;
-pub use report::{ClientsReport, Connections, Hold, Latency};
+pub use report::{ClientsReport, Connections, Hold, Latencies, Latency};
 
 use super::lab::RunError;
 use driver::{Driver, Plan, Progress};

@@ -9,3 +9,5 @@ pub mod clients;
 mod command;
 pub mod lab;
 pub mod netns;
+
+pub use command::CommandError;
