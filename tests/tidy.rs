@@ -1,0 +1,442 @@
+//! House rules that the compiler does not check, read from the sources: imports go down the floors, unsafe code has two
+//! rooms, files stay short and say what they are, nothing is left unfinished, and documents name only what exists.
+//!
+//! Every rule is a function from one file's path and text to its findings. It has two tests: one that the tree keeps the
+//! rule, and one that a bad sample is noticed, so that a rule that finds nothing is known to look.
+//!
+//! This is a reader of tokens and not a compiler: what a macro makes, it does not see.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The floors of src/, lowest first. A room may name its own floor and those below.
+const FLOORS: &[&[&str]] = &[
+    &["wire", "verdict", "time", "arch"],
+    &["tcp", "flow", "timer", "service", "stats", "profile"],
+    &["engine", "port"],
+    &["worker", "steer", "observe"],
+    &["control", "blast", "bench", "sim"],
+    &["main", "cli"],
+];
+
+/// Two towers on one floor: neither may name the other.
+const TOWERS: [&str; 2] = ["engine", "port"];
+
+/// Where unsafe code is allowed.
+const UNSAFE_ROOMS: [&str; 2] = ["src/arch", "src/port/xsk"];
+
+/// Longest file in src/, in lines.
+const LONGEST_FILE: usize = 700;
+
+/// Marks of unfinished work, written so that this file does not have them.
+const UNFINISHED: [&str; 4] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("db", "g!"), concat!("to", "do!")];
+
+// ---- the rules ----
+
+/// Imports of a higher floor, of the other tower, or of a room that has no floor.
+fn upward_imports(path: &str, text: &str) -> Vec<String> {
+    let Some(room) = room_of(path) else { return Vec::new() };
+    let Some(floor) = floor_of(room) else {
+        return vec![format!("{path}: the room `{room}` has no floor in tests/tidy.rs")];
+    };
+    let mut findings = Vec::new();
+    for (line, named) in named_rooms(path, text) {
+        let wrong = match floor_of(&named) {
+            None => Some("which has no floor in tests/tidy.rs"),
+            Some(other) if other > floor => Some("which is on a higher floor"),
+            Some(_) if TOWERS.contains(&room) && TOWERS.contains(&named.as_str()) && room != named => {
+                Some("the other tower on its floor")
+            }
+            Some(_) => None,
+        };
+        findings.extend(wrong.map(|why| format!("{path}:{line}: `{room}` names `{named}`, {why}")));
+    }
+    findings
+}
+
+/// Unsafe code outside its rooms.
+fn stray_unsafe(path: &str, text: &str) -> Vec<String> {
+    if UNSAFE_ROOMS.iter().any(|room| path.starts_with(&format!("{room}/")) || path == format!("{room}.rs")) {
+        return Vec::new();
+    }
+    let code = code_of(text);
+    let lines = code.lines().enumerate().filter(|(_, line)| words(line).any(|word| word == "unsafe"));
+    lines.map(|(i, _)| format!("{path}:{}: unsafe code outside {UNSAFE_ROOMS:?}", i + 1)).collect()
+}
+
+/// A file too long to hold one idea.
+fn too_long(path: &str, text: &str) -> Vec<String> {
+    let lines = text.lines().count();
+    if lines > LONGEST_FILE { vec![format!("{path}: {lines} lines, at most {LONGEST_FILE}")] } else { Vec::new() }
+}
+
+/// A source file that does not open by saying what it is.
+fn missing_head(path: &str, text: &str) -> Vec<String> {
+    if text.starts_with("//! ") { Vec::new() } else { vec![format!("{path}:1: does not open with a //! line")] }
+}
+
+/// Marks of unfinished work.
+fn unfinished(path: &str, text: &str) -> Vec<String> {
+    let marks = |line: &str| UNFINISHED.iter().find(|mark| line.contains(*mark)).copied();
+    let lines = text.lines().enumerate().filter_map(|(i, line)| Some((i + 1, marks(line)?)));
+    lines.map(|(line, mark)| format!("{path}:{line}: {mark}")).collect()
+}
+
+/// Paths below scripts/ and docs/ that a document names and that `exists` does not know.
+fn missing_paths(path: &str, text: &str, exists: &dyn Fn(&str) -> bool) -> Vec<String> {
+    let is_path = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    let mut findings = Vec::new();
+    for (i, line) in text.lines().enumerate() {
+        for word in line.split(|c| !is_path(c)) {
+            // What is left of a URL starts with slashes and is somebody else's folder.
+            let word = word.strip_prefix("./").or_else(|| word.strip_prefix("../")).unwrap_or(word);
+            let word = word.trim_end_matches(['.', '/', '-']);
+            if (word.starts_with("scripts/") || word.starts_with("docs/")) && !exists(word) {
+                findings.push(format!("{path}:{}: names {word}, which does not exist", i + 1));
+            }
+        }
+    }
+    findings
+}
+
+/// Rows `| requirement | code | test |` of docs/rfc.md whose code or test is not the name of a function in `functions`.
+/// Tables with another number of columns are not of that kind.
+fn rows_without_test(path: &str, text: &str, functions: &BTreeSet<String>) -> Vec<String> {
+    let mut findings = Vec::new();
+    let mut before_is_row = false;
+    for (i, line) in text.lines().enumerate() {
+        let cells: Option<Vec<&str>> =
+            line.trim().strip_prefix('|').map(|row| row.trim_end_matches('|').split('|').collect());
+        let is_row = cells.is_some();
+        let is_header = is_row && !before_is_row;
+        before_is_row = is_row;
+        let Some([_, code, test]) = cells.as_deref() else { continue };
+        if is_header || test.trim().chars().all(|c| c == '-' || c == ':') {
+            continue;
+        }
+        for (what, cell) in [("code", code), ("test", test)] {
+            // The odd pieces between backticks are the names.
+            let names: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+            if names.is_empty() {
+                findings.push(format!("{path}:{}: the row names no {what}", i + 1));
+            }
+            for name in names {
+                let function = name.rsplit("::").next().unwrap_or(name).trim_end_matches("()");
+                if !functions.contains(function) {
+                    findings.push(format!("{path}:{}: there is no function for the {what} `{name}`", i + 1));
+                }
+            }
+        }
+    }
+    findings
+}
+
+// ---- reading sources ----
+
+/// The room that a file of src/ belongs to; lib.rs is the map and belongs to none.
+fn room_of(path: &str) -> Option<&str> {
+    let first = path.strip_prefix("src/")?.split('/').next()?;
+    let room = first.strip_suffix(".rs").unwrap_or(first);
+    (room != "lib").then_some(room)
+}
+
+fn floor_of(room: &str) -> Option<usize> {
+    FLOORS.iter().position(|rooms| rooms.contains(&room))
+}
+
+/// The rooms that a file names through `crate::`, through the library's name, or through as many `super::` as lead to
+/// the crate's root; with the number of the line.
+fn named_rooms(path: &str, text: &str) -> Vec<(usize, String)> {
+    let code = code_of(text);
+    let mut found = Vec::new();
+    for root in ["crate::".to_owned(), "handfast::".to_owned(), "super::".repeat(depth_of(path))] {
+        for (at, _) in code.match_indices(&root) {
+            // Longer words that end like the root, and `super::` that others precede.
+            if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':') {
+                continue;
+            }
+            let line = code[..at].matches('\n').count() + 1;
+            found.extend(first_segments(&code[at + root.len()..]).into_iter().map(|name| (line, name)));
+        }
+    }
+    found
+}
+
+/// How many `super::` lead from the module that the file is to the crate's root.
+fn depth_of(path: &str) -> usize {
+    let path = path.strip_prefix("src/").unwrap_or(path);
+    path.trim_end_matches(".rs").trim_end_matches("/mod").split('/').count()
+}
+
+/// What a path's text starts with: one name, or the first names of a braced group. Globs and macros are no rooms.
+fn first_segments(rest: &str) -> Vec<String> {
+    let name =
+        |text: &str| -> String { text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
+    let Some(group) = rest.strip_prefix('{') else {
+        let first = name(rest);
+        let is_macro = rest[first.len()..].starts_with('!');
+        return if first.is_empty() || is_macro { Vec::new() } else { vec![first] };
+    };
+    let (mut depth, mut item, mut names) = (0, String::new(), Vec::new());
+    for c in group.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => names.push(name(&std::mem::take(&mut item))),
+            _ if depth == 0 => item.push(c),
+            _ => {}
+        }
+    }
+    names.push(name(&item));
+    names.retain(|name| !name.is_empty() && name != "self");
+    names
+}
+
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+/// A Rust file without its comments, strings and character literals; the line numbers stay.
+fn code_of(text: &str) -> String {
+    let mut code = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let skipped = skipped_length(rest);
+        if skipped > 0 {
+            code.push(' ');
+            code.extend(rest[..skipped].matches('\n'));
+            rest = &rest[skipped..];
+            continue;
+        }
+        code.push(c);
+        rest = &rest[c.len_utf8()..];
+        // An `r` or `b` inside a word opens no raw string.
+        if c.is_alphanumeric() || c == '_' {
+            let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            code.push_str(&rest[..word]);
+            rest = &rest[word..];
+        }
+    }
+    code
+}
+
+/// How long the comment or literal is that `rest` starts with, in bytes; 0 if it starts with code.
+fn skipped_length(rest: &str) -> usize {
+    let until = |from: usize, end: &str| rest[from..].find(end).map_or(rest.len(), |at| from + at + end.len());
+    if rest.starts_with("//") {
+        return rest.find('\n').unwrap_or(rest.len());
+    }
+    if rest.starts_with("/*") {
+        return until(2, "*/");
+    }
+    let raw = rest.strip_prefix("br").or_else(|| rest.strip_prefix('r')).unwrap_or("");
+    let hashes = raw.len() - raw.trim_start_matches('#').len();
+    if raw[hashes..].starts_with('"') {
+        return until(rest.len() - raw.len() + hashes + 1, &format!("\"{}", "#".repeat(hashes)));
+    }
+    let quoted = |quote: char| {
+        let mut escaped = false;
+        for (at, c) in rest.char_indices().skip(1) {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' => escaped = true,
+                _ if c == quote => return at + 1,
+                _ => {}
+            }
+        }
+        rest.len()
+    };
+    let mut chars = rest.chars();
+    match (chars.next(), chars.next(), chars.next()) {
+        (Some('"'), ..) => quoted('"'),
+        // A lifetime has no closing quote behind its first letter.
+        (Some('\''), Some('\\'), _) | (Some('\''), Some(_), Some('\'')) => quoted('\''),
+        _ => 0,
+    }
+}
+
+// ---- the tree ----
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below `folder` that `wanted` takes by their name, as (path from the root, text), in order.
+fn files(folder: &str, wanted: fn(&str) -> bool) -> Vec<(String, String)> {
+    let mut open: Vec<PathBuf> = vec![root().join(folder)];
+    let mut found = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.file_name().and_then(|name| name.to_str()).is_some_and(wanted) {
+            let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            found.push((name, fs::read_to_string(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+fn is_rust(name: &str) -> bool {
+    name.ends_with(".rs")
+}
+
+/// Applies a rule to files and fails with all its findings.
+fn check(files: &[(String, String)], rule: impl Fn(&str, &str) -> Vec<String>) {
+    let findings: Vec<String> = files.iter().flat_map(|(path, text)| rule(path, text)).collect();
+    assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
+}
+
+fn sources() -> Vec<(String, String)> {
+    let files = files("src", is_rust);
+    assert!(files.iter().any(|(path, _)| path == "src/lib.rs"), "the sources were not found");
+    files
+}
+
+fn documents() -> Vec<(String, String)> {
+    let mut documents =
+        if root().join("docs").exists() { files("docs", |name| name.ends_with(".md")) } else { Vec::new() };
+    documents.extend(fs::read_to_string(root().join("README.md")).map(|text| ("README.md".to_owned(), text)));
+    documents
+}
+
+/// The names of all functions in src/ and tests/.
+fn functions() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (_, text) in sources().into_iter().chain(files("tests", is_rust)) {
+        let code = code_of(&text);
+        let all: Vec<&str> = words(&code).collect();
+        names.extend(all.windows(2).filter(|pair| pair[0] == "fn").map(|pair| pair[1].to_owned()));
+    }
+    names
+}
+
+// ---- the tests ----
+
+#[test]
+fn imports_go_down_the_floors() {
+    check(&sources(), upward_imports);
+}
+
+#[test]
+fn an_upward_import_is_noticed() {
+    let noticed = |path, text| !upward_imports(path, text).is_empty();
+    assert!(noticed("src/tcp/input.rs", "use crate::engine::Engine;"));
+    assert!(noticed("src/wire/mod.rs", "use crate::{time::Now, stats::{Counters, ledger}};"));
+    assert!(noticed("src/tcp/input.rs", "fn f() { let x = crate::worker::turn(); }"));
+    assert!(noticed("src/tcp/input.rs", "use super::super::engine::Engine;"));
+    assert!(noticed("src/time.rs", "use super::stats::Counters;"));
+    assert!(noticed("src/port/mod.rs", "pub use crate::engine::Engine;"));
+    assert!(noticed("src/engine/mod.rs", "use crate::port::Port;"));
+    assert!(noticed("src/cellar/mod.rs", ""), "a room without a floor");
+    assert!(noticed("src/tcp/mod.rs", "use crate::cellar::Wine;"), "a room without a floor");
+    assert!(noticed("src/control/mod.rs", "use handfast::main::run;"));
+
+    assert!(!noticed("src/main.rs", "use handfast::control::{config, socket};"));
+    assert!(!noticed("src/engine/mod.rs", "use crate::{tcp, verdict::{DropReason, Verdict}};"));
+    assert!(!noticed("src/engine/burst/mod.rs", "use super::port;"), "that is engine::port");
+    assert!(!noticed(
+        "src/tcp/mod.rs",
+        "//! see crate::engine\nconst S: &str = \"crate::engine\"; use crate::time::*;"
+    ));
+    assert!(!noticed("src/lib.rs", "pub use crate::engine::Engine;"));
+}
+
+#[test]
+fn unsafe_code_stays_in_its_rooms() {
+    check(&sources(), stray_unsafe);
+}
+
+#[test]
+fn stray_unsafe_code_is_noticed() {
+    assert_eq!(stray_unsafe("src/port/memory.rs", "fn f() {\n    unsafe { g() }\n}").len(), 1);
+    assert_eq!(stray_unsafe("src/archive.rs", "unsafe fn f() {}").len(), 1);
+    assert!(stray_unsafe("src/port/xsk/umem.rs", "unsafe { g() }").is_empty());
+    assert!(stray_unsafe("src/arch/mod.rs", "unsafe { g() }").is_empty());
+    assert!(
+        stray_unsafe("src/tcp/mod.rs", "#![forbid(unsafe_code)] // unsafe\n/* unsafe */ \"unsafe\" r#\"unsafe\"#")
+            .is_empty()
+    );
+}
+
+#[test]
+fn files_hold_one_idea_and_say_which() {
+    check(&sources(), too_long);
+    check(&sources(), missing_head);
+    check(&files("tests", is_rust), missing_head);
+}
+
+#[test]
+fn a_long_or_headless_file_is_noticed() {
+    assert!(too_long("src/a.rs", &"x\n".repeat(LONGEST_FILE)).is_empty());
+    assert_eq!(too_long("src/a.rs", &"x\n".repeat(LONGEST_FILE + 1)).len(), 1);
+    assert!(missing_head("src/a.rs", "//! What is here.\n").is_empty());
+    assert_eq!(missing_head("src/a.rs", "// What is here.\n").len(), 1);
+    assert_eq!(missing_head("src/a.rs", "").len(), 1);
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    for folder in ["src", "tests", "bpf", "benches", "scripts", "fuzz/fuzz_targets"] {
+        if root().join(folder).exists() {
+            check(&files(folder, |name| !name.ends_with(".o")), unfinished);
+        }
+    }
+}
+
+#[test]
+fn unfinished_work_is_noticed() {
+    for mark in UNFINISHED {
+        assert_eq!(unfinished("src/a.rs", &format!("fn f() {{\n    // {mark} later\n}}")).len(), 1, "{mark}");
+    }
+    assert!(unfinished("src/a.rs", "fn methods() {}").is_empty());
+}
+
+#[test]
+fn documents_name_only_scripts_and_pages_that_exist() {
+    check(&documents(), |path, text| missing_paths(path, text, &|named| root().join(named).exists()));
+}
+
+#[test]
+fn a_page_that_does_not_exist_is_noticed() {
+    let exists = |named: &str| named == "scripts/demo";
+    let names = |text| missing_paths("README.md", text, &exists).len();
+    assert_eq!(names("Run `./scripts/demo`, then scripts/demo."), 0);
+    assert_eq!(names("Run `./scripts/dance`."), 1);
+    assert_eq!(names("See [the map](docs/architecture.md) and [more](../docs/more.md)."), 2);
+    assert_eq!(names("https://docs.example.org/docs/page.html and mydocs/page"), 0);
+}
+
+/// The page is written when the protocol is; from then on every row is checked.
+#[test]
+fn every_requirement_has_its_code_and_its_test() {
+    let functions = functions();
+    assert!(functions.contains("every_requirement_has_its_code_and_its_test"));
+    let page: Vec<_> = documents().into_iter().filter(|(path, _)| path == "docs/rfc.md").collect();
+    check(&page, |path, text| rows_without_test(path, text, &functions));
+}
+
+#[test]
+fn a_requirement_without_its_test_is_noticed() {
+    let functions: BTreeSet<String> = ["step_one", "a_syn_opens"].map(str::to_owned).into();
+    let rows = |row: &str| {
+        let text =
+            format!("| Requirement | Code | Test |\n|---|---|---|\n{row}\n\n| a | b |\n|---|---|\n| no | such |\n");
+        rows_without_test("docs/rfc.md", &text, &functions).len()
+    };
+    assert_eq!(rows("| RFC 9293 3.10.7.2 | `tcp::listen::step_one` | `a_syn_opens` |"), 0);
+    assert_eq!(rows("| RFC 9293 3.10.7.2 | `tcp::listen::step_one` | `a_syn_opens`, `gone` |"), 1);
+    assert_eq!(rows("| RFC 9293 3.10.7.2 | `tcp::listen::gone` | `a_syn_opens` |"), 1);
+    assert_eq!(rows("| RFC 9293 3.10.7.2 | `step_one` | none yet |"), 1);
+}
+
+#[test]
+fn comments_and_literals_are_not_code() {
+    assert_eq!(code_of("a // b\nc").split_whitespace().collect::<Vec<_>>(), ["a", "c"]);
+    assert_eq!(code_of("a /* b\n */ c").matches('\n').count(), 1);
+    assert_eq!(code_of(r#"f("x \" y", 'z', '\'', 'w')"#), "f( ,  ,  ,  )");
+    assert_eq!(code_of("fn f<'a>(x: &'a str)"), "fn f<'a>(x: &'a str)");
+    assert_eq!(code_of("x(r##\"a \"# b\"##) + bar\"c\""), "x( ) + bar ");
+}
