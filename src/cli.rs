@@ -1,8 +1,9 @@
-#![forbid(unsafe_code)]
 //! The command line: what can be asked for, what is printed where, and the exit status.
 //!
 //! The flags of `serve` are not spelled out here: they follow from `control::settings`, as the keys of the configuration
 //! file do. Results go to standard output, everything else to standard error.
+
+#![forbid(unsafe_code)]
 
 use crate::control::client::{ClientError, call};
 use crate::control::config::{Config, Source, default_control};
@@ -49,21 +50,22 @@ Results go to standard output, logs and progress to standard error.
 Exit status: 0 success, 1 failed while running, 2 wrong usage or configuration.";
 
 const SERVE_EXAMPLES: &str = "\
-Flags come before the configuration file; every flag but --config is a key of the file, too, those under
-\"TCP\" in its table [tcp], which has further, rarely needed keys: see docs/handfast.toml.
+Every flag under Serving and TCP is a key of the configuration file, too; those under TCP stand
+in its table [tcp], which has further, rarely needed keys. See docs/handfast.toml.
 
 Times are whole numbers with a unit of ms, s, m, h or d; counts may end in k, M or G.
 
 Examples:
   handfast serve -i eth0 --listen 80=http
-  handfast serve -i eth0 --listen 10.0.0.1:80=http:/srv/index.html --listen [2001:db8::1]:7000=discard
-  handfast serve -i eth0 --listen 7=close --queues 0-3 --cores 2-5 --flows 2M --busy
+  handfast serve -i eth0 --listen 10.0.0.1:80=http:/srv/index.html --listen 7000=discard
+  handfast serve -i eth0 --listen [2001:db8::1]:7=close --queues 0-3 --cores 2-5 --flows 2M --busy
   handfast serve -i veth0 --listen 80=http --duration 10s --json --config /etc/handfast.toml
 
 Exit status: 0 success, 1 failed while running, 2 wrong usage or configuration.";
 
 const RELOAD_EXAMPLES: &str = "\
-Only listeners change; what else differs in the file is named and needs a restart. A wrong configuration changes nothing.
+Only listeners change; what else differs in the file is named and needs a restart. A wrong
+configuration changes nothing.
 
 Examples:
   handfast reload -i eth0
@@ -254,6 +256,8 @@ pub fn main() -> ExitCode {
         Commands::Serve(ServeArgs(source)) => serve(source),
         Commands::Stats { server, json } => ask(&server, &Request::Stats {}, json, text::stats).map(drop),
         Commands::Flows { server, limit, state, json } => {
+            // Any case is taken on the command line; the protocol knows the RFC's spelling only.
+            let state = state.map(|state| state.to_ascii_uppercase());
             ask::<Flows>(&server, &Request::Flows(FlowsRequest { limit, state }), json, text::flows).map(drop)
         }
         Commands::Reload { server, config, listen, json } => reload(&server, config.as_deref(), listen, json),

@@ -319,7 +319,7 @@ mod tests {
     fn values_that_contradict_one_another_are_named_together() {
         let contradictions: [(&[(&str, &str)], &str); 7] = [
             (&[("listen", "80=close")], "listeners 80=http and 80=close: one address and port"),
-            (&[("queues", "0-3"), ("cores", "1,2")], "cores 1,2 (2) for queues 0-3 (4): each queue"),
+            (&[("queues", "0-3"), ("cores", "1,2")], "cores 1-2 (2) for queues 0-3 (4): each queue"),
             (&[("queues", "0-3"), ("flows", "3")], "flows 3 for 4 queues: each queue needs"),
             (&[("xdp-mode", "generic"), ("bind", "zerocopy")], "xdp-mode generic with bind zerocopy"),
             (&[("rto-min", "2s")], "rto-min 2s, rto-initial 1s, rto-max 1m: must not decrease"),

@@ -1,10 +1,11 @@
-#![forbid(unsafe_code)]
 //! Everything around the workers that is not on the data path: what is asked for ([`settings`], [`file`], [`config`],
 //! [`listen`], [`values`]), whether the machine can do it ([`preflight`] judges what [`machine`] and [`link`] find), how a
 //! running server is talked to ([`socket`], [`client`], [`protocol`]), and what is said about it ([`logs`], [`notify`],
 //! [`problem`]).
 //!
 //! What is not here: packets, flows, and the text of reports (observe).
+
+#![forbid(unsafe_code)]
 
 pub mod client;
 pub mod config;

@@ -454,12 +454,12 @@ mod tests {
         let named = Config { queues: Some(vec![1, 2, 3]), cores: Some(vec![1, 8, 9]), ..config() };
         let found = problems(&named, &facts());
         let expected = [
-            "queues 2,3: interface hf0 has 2 receive queues, from 0; name queues from 0 to 1, or none for all",
-            "cores 8,9: this process may not run there; it may on 0-3",
+            "queues 2-3: interface hf0 has 2 receive queues, from 0; name queues from 0 to 1, or none for all",
+            "cores 8-9: this process may not run there; it may on 0-3",
         ];
         assert_eq!(found, expected);
         let found = problems(&Config { cores: Some(vec![1]), ..config() }, &facts());
-        assert!(found[0].starts_with("cores 1 (1) for queues 0,1 (2): "), "{found:?}");
+        assert!(found[0].starts_with("cores 1 (1) for queues 0-1 (2): "), "{found:?}");
         let found = problems(&Config { flows: 1, ..config() }, &facts());
         assert!(found[0].starts_with("flows 1 for 2 queues: "), "{found:?}");
         let zero_copy = Config { bind: BindMode::ZeroCopy, ..config() };

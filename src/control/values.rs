@@ -3,6 +3,7 @@
 //! Each is a type with `FromStr` and `Display`, and `Display` writes what `FromStr` reads. Ranges are not here: what a
 //! value may be depends on the option (settings).
 
+use crate::observe::text::ranges;
 use std::fmt;
 use std::str::FromStr;
 
@@ -143,16 +144,7 @@ fn index(text: &str) -> Result<u32, ValueError> {
 
 impl fmt::Display for Indexes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let runs = self.0.chunk_by(|a, b| a.checked_add(1) == Some(*b));
-        for (i, run) in runs.enumerate() {
-            let comma = if i == 0 { "" } else { "," };
-            match run {
-                [first, .., last] if run.len() > 2 => write!(f, "{comma}{first}-{last}")?,
-                [first, last] => write!(f, "{comma}{first},{last}")?,
-                _ => write!(f, "{comma}{}", run[0])?,
-            }
-        }
-        Ok(())
+        f.write_str(&ranges(&self.0))
     }
 }
 
@@ -264,7 +256,7 @@ mod tests {
         for text in ["", ",", "1,", "-", "1-", "-1", "a", "1-2-3", " 1"] {
             assert_eq!(text.parse::<Indexes>(), Err(ValueError::Indexes), "{text}");
         }
-        assert_eq!(Indexes(vec![0, 1, 2, 5, 7, 8]).to_string(), "0-2,5,7,8");
+        assert_eq!(Indexes(vec![0, 1, 2, 5, 7, 8]).to_string(), "0-2,5,7-8");
     }
 
     #[test]

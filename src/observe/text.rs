@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 /// The line that says that a server serves.
 pub fn ready(stats: &Stats) -> String {
-    let queues = listed(stats.workers.iter().map(|worker| worker.queue.to_string()));
-    let cores = listed(stats.workers.iter().map(|worker| core(worker.core)));
+    let queues = ranges(&stats.workers.iter().map(|worker| worker.queue).collect::<Vec<_>>());
+    let cores = stats.workers.iter().map(|worker| core(worker.core)).collect::<Vec<_>>().join(",");
     let Stats { interface, mode, .. } = stats;
     let listeners = listeners(&stats.listeners);
     format!("handfast: ready: {interface} ({}, {}) queues {queues} cores {cores}: {listeners}", mode.xdp, mode.bind)
@@ -165,8 +165,14 @@ fn listeners(listeners: &[ListenerReport]) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-fn listed(items: impl Iterator<Item = String>) -> String {
-    items.collect::<Vec<_>>().join(",")
+/// Numbers in their order, runs of successors drawn together: `0-3,7`.
+pub fn ranges(numbers: &[u32]) -> String {
+    let runs = numbers.chunk_by(|a, b| a.checked_add(1) == Some(*b));
+    let each = runs.map(|run| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        _ => run[0].to_string(),
+    });
+    each.collect::<Vec<_>>().join(",")
 }
 
 fn core(core: Option<u32>) -> String {
@@ -206,7 +212,7 @@ mod tests {
     #[test]
     fn the_ready_line_names_interface_modes_queues_cores_and_listeners() {
         let line = ready(&example());
-        assert_eq!(line, "handfast: ready: hf-server (native, copy) queues 0,1 cores 0,1: 80=http, [::1]:7000=discard");
+        assert_eq!(line, "handfast: ready: hf-server (native, copy) queues 0-1 cores 0,1: 80=http, [::1]:7000=discard");
     }
 
     #[test]
@@ -304,6 +310,13 @@ queue  state       local        remote                 idle  snd.una     snd.nxt
         assert_eq!(reloaded(&answer), text);
         assert_eq!(drained(&Drained { remaining: 1_000 }), "not drained: 1,000 flows are left\n");
         assert_eq!(drained(&Drained { remaining: 0 }), "drained: no flow is left\n");
+    }
+
+    #[test]
+    fn successors_are_drawn_together() {
+        assert_eq!(ranges(&[0, 1, 2, 5, 8, 7]), "0-2,5,8,7");
+        assert_eq!(ranges(&[u32::MAX, 0]), "4294967295,0");
+        assert_eq!(ranges(&[]), "");
     }
 
     #[test]
