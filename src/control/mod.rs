@@ -1,4 +1,4 @@
-//! Everything around the workers that is not on the data path: what is asked for ([`settings`], [`file`], [`config`],
+//! Everything around the workers that is not on the data path: what is asked for ([`settings`], [`mod@file`], [`config`],
 //! [`listen`], [`values`]), whether the machine can do it ([`preflight`] judges what [`machine`] and [`link`] find), how a
 //! running server is talked to ([`socket`], [`client`], [`protocol`]), and what is said about it ([`logs`], [`notify`],
 //! [`problem`]).

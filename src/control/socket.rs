@@ -481,6 +481,23 @@ mod tests {
     }
 
     #[test]
+    fn of_many_starts_at_once_over_a_dead_socket_one_wins() {
+        let place = Place::new("race");
+        for _ in 0..20 {
+            drop(UnixListener::bind(place.socket()).unwrap());
+            let starts: Vec<_> = (0..4)
+                .map(|_| {
+                    let path = place.socket();
+                    thread::spawn(move || Server::start(&path, Arc::new(Echo)))
+                })
+                .collect();
+            let outcomes: Vec<_> = starts.into_iter().map(|start| start.join().unwrap()).collect();
+            assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+            assert!(call::<Stats>(&place.socket(), &Request::Stats {}).is_ok(), "the winner is reachable");
+        }
+    }
+
+    #[test]
     fn what_is_no_socket_is_left_alone() {
         let place = Place::new("file");
         fs::write(place.socket(), b"precious").unwrap();
