@@ -483,12 +483,16 @@ mod tests {
     #[test]
     fn of_many_starts_at_once_over_a_dead_socket_one_wins() {
         let place = Place::new("race");
-        for _ in 0..20 {
+        for _ in 0..100 {
+            let line_up = Arc::new(std::sync::Barrier::new(4));
             drop(UnixListener::bind(place.socket()).unwrap());
             let starts: Vec<_> = (0..4)
                 .map(|_| {
-                    let path = place.socket();
-                    thread::spawn(move || Server::start(&path, Arc::new(Echo)))
+                    let (path, line_up) = (place.socket(), Arc::clone(&line_up));
+                    thread::spawn(move || {
+                        line_up.wait();
+                        Server::start(&path, Arc::new(Echo))
+                    })
                 })
                 .collect();
             let outcomes: Vec<_> = starts.into_iter().map(|start| start.join().unwrap()).collect();
