@@ -1,2 +1,5 @@
-//! handfast
-fn main() {}
+//! The program: everything is in the library, see `handfast::cli`.
+
+fn main() -> std::process::ExitCode {
+    handfast::cli::main()
+}

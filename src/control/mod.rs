@@ -1,1 +1,23 @@
-//! control
+//! Everything around the workers that is not on the data path: what is asked for ([`settings`], [`mod@file`], [`config`],
+//! [`listen`], [`values`]), whether the machine can do it ([`preflight`] judges what [`machine`] and [`link`] find), how a
+//! running server is talked to ([`socket`], [`client`], [`protocol`]), and what is said about it ([`logs`], [`notify`],
+//! [`problem`]).
+//!
+//! What is not here: packets, flows, and the text of reports (observe).
+
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod config;
+pub mod file;
+pub mod link;
+pub mod listen;
+pub mod logs;
+pub mod machine;
+pub mod notify;
+pub mod preflight;
+pub mod problem;
+pub mod protocol;
+pub mod settings;
+pub mod socket;
+pub mod values;

@@ -11,8 +11,9 @@
 
 use super::chunks::Chunks;
 use super::rings::{Kick, RingPort, Rings};
-use super::{Burst, Frame, Port};
+use super::{Burst, Frame, KernelStatistics, Port};
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Bytes in front of each packet in its frame, as XDP has them (XDP_PACKET_HEADROOM).
 const HEADROOM: u32 = 256;
@@ -281,6 +282,20 @@ impl Rings for MemoryRings {
     fn max_packet_len(&self) -> usize {
         to_usize(self.frame_size - HEADROOM)
     }
+
+    fn kernel_statistics(&self) -> KernelStatistics {
+        let MemoryDrops { rx_dropped, rx_ring_full, rx_fill_ring_empty } = self.drops;
+        KernelStatistics {
+            // As the kernel counts: a packet without a frame to go into is dropped, too.
+            rx_dropped: rx_dropped + rx_fill_ring_empty,
+            rx_ring_full,
+            rx_fill_ring_empty_descs: rx_fill_ring_empty,
+            ..KernelStatistics::default()
+        }
+    }
+
+    /// Returns at once: nothing arrives while the only one who could inject it waits.
+    fn wait(&mut self, _timeout: Duration) {}
 }
 
 /// A port over ordinary memory; its owner plays the kernel and the peer.

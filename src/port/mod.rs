@@ -10,6 +10,10 @@ pub mod rings;
 #[cfg(feature = "xdp")]
 pub mod xsk;
 
+use std::time::Duration;
+
+use crate::stats::words::word_struct;
+
 /// How many frames a worker takes from a port in one turn at most.
 pub const BURST_FRAMES: usize = 64;
 
@@ -92,21 +96,22 @@ impl Burst {
     }
 }
 
-/// Where a port's frames are. Units: frames.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FrameLedger {
-    /// All frames of the port; never changes.
-    pub total: u64,
-    /// Given to the kernel to receive into, and not come back yet (this covers the fill ring and the RX ring).
-    pub fill: u64,
-    /// Held by the worker as [`Frame`] tokens.
-    pub in_hand: u64,
-    /// Waiting in the port for a place in the TX ring.
-    pub tx_pending: u64,
-    /// Given to the kernel to send, and not come back yet (this covers the TX ring and the completion ring).
-    pub tx: u64,
-    /// Free, in the port's own hands.
-    pub free: u64,
+word_struct! {
+    /// Where a port's frames are. Units: frames.
+    pub struct FrameLedger {
+        /// All frames of the port; never changes.
+        total,
+        /// Given to the kernel to receive into, and not come back yet (this covers the fill ring and the RX ring).
+        fill,
+        /// Held by the worker as [`Frame`] tokens.
+        in_hand,
+        /// Waiting in the port for a place in the TX ring.
+        tx_pending,
+        /// Given to the kernel to send, and not come back yet (this covers the TX ring and the completion ring).
+        tx,
+        /// Free, in the port's own hands.
+        free,
+    }
 }
 
 impl FrameLedger {
@@ -116,36 +121,63 @@ impl FrameLedger {
     }
 }
 
-/// What a port counts itself. Plain integers, owned by the worker that owns the port.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PortCounters {
-    /// Frames received.
-    pub rx_frames: u64,
-    /// Bytes received.
-    pub rx_bytes: u64,
-    /// Frames put into the TX ring.
-    pub tx_frames: u64,
-    /// Bytes put into the TX ring.
-    pub tx_bytes: u64,
-    /// System calls made to have the kernel send.
-    pub tx_kicks: u64,
-    /// Kicks that the kernel answered with EAGAIN, EBUSY or ENOBUFS: it has work left and wants another kick.
-    pub tx_kicks_again: u64,
-    /// Kicks that failed otherwise (for example ENETDOWN or ENXIO).
-    pub tx_kicks_failed: u64,
-    /// Times that frames had to wait in the port, because the TX ring was full.
-    pub tx_ring_full: u64,
-    /// System calls made to have the kernel refill its receive ring.
-    pub rx_wakeups: u64,
-    /// Times that the fill ring could not be filled up for want of free frames.
-    pub fill_starved: u64,
-    /// Times that [`Port::take_free`] had nothing to give.
-    pub no_free_frame: u64,
+word_struct! {
+    /// What a port counts itself. Plain integers, owned by the worker that owns the port.
+    pub struct PortCounters {
+        /// Frames received.
+        rx_frames,
+        /// Bytes received.
+        rx_bytes,
+        /// Frames put into the TX ring.
+        tx_frames,
+        /// Bytes put into the TX ring.
+        tx_bytes,
+        /// System calls made to have the kernel send.
+        tx_kicks,
+        /// Kicks that the kernel answered with EAGAIN, EBUSY or ENOBUFS: it has work left and wants another kick.
+        tx_kicks_again,
+        /// Kicks that failed otherwise (for example ENETDOWN or ENXIO).
+        tx_kicks_failed,
+        /// Times that frames had to wait in the port, because the TX ring was full.
+        tx_ring_full,
+        /// System calls made to have the kernel refill its receive ring.
+        rx_wakeups,
+        /// Times that the fill ring could not be filled up for want of free frames.
+        fill_starved,
+        /// Times that [`Port::take_free`] had nothing to give.
+        no_free_frame,
+    }
+}
+
+word_struct! {
+    /// What the kernel counts for one socket (XDP_STATISTICS). Units: frames or descriptors, since the bind. All zero for a port
+    /// that has no kernel behind it.
+    pub struct KernelStatistics {
+        /// Frames dropped on the way in: longer than a chunk, or no free frame in the fill ring.
+        rx_dropped,
+        /// Descriptors in the fill ring that the kernel refused.
+        rx_invalid_descs,
+        /// Descriptors in the TX ring that the kernel refused. Their frames never come back: more than 0 is our bug.
+        tx_invalid_descs,
+        /// Frames dropped because the RX ring was full.
+        rx_ring_full,
+        /// Times that the kernel looked for a frame in the fill ring and found none.
+        rx_fill_ring_empty_descs,
+        /// Times that the kernel looked for a frame in the TX ring and found none.
+        tx_ring_empty_descs,
+    }
+}
+
+impl KernelStatistics {
+    /// All frames that reached the socket and were dropped there.
+    pub fn rx_drops(&self) -> u64 {
+        self.rx_dropped + self.rx_ring_full
+    }
 }
 
 /// A source and sink of frames, with the memory they live in.
 ///
-/// A port never blocks and never allocates after it was made. Frames that it gives out are the caller's until given
+/// A port never allocates after it was made, and never blocks but in [`Port::wait`]. Frames that it gives out are the caller's until given
 /// back; nothing is lost under full rings, it waits in the port.
 pub trait Port {
     /// Receives up to `burst.room()` frames behind those already in `burst`, and refills what the kernel receives into.
@@ -188,4 +220,10 @@ pub trait Port {
 
     /// What was counted since the start.
     fn counters(&self) -> PortCounters;
+
+    /// What the kernel counted since the start.
+    fn kernel_statistics(&self) -> KernelStatistics;
+
+    /// Blocks until a frame is there to receive, `timeout` is over or a signal came. For a worker that has nothing else to do.
+    fn wait(&mut self, timeout: Duration);
 }

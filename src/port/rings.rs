@@ -6,8 +6,9 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Burst, Frame, FrameLedger, Port, PortCounters};
+use super::{Burst, Frame, FrameLedger, KernelStatistics, Port, PortCounters};
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// One part in this many of a port's frames is kept back from the fill ring, for [`Port::take_free`].
 const RESERVE_DIVISOR: usize = 8;
@@ -76,6 +77,12 @@ pub trait Rings {
 
     /// As [`Port::max_packet_len`]: the least [`Rings::room`] of any frame.
     fn max_packet_len(&self) -> usize;
+
+    /// As [`Port::kernel_statistics`].
+    fn kernel_statistics(&self) -> KernelStatistics;
+
+    /// As [`Port::wait`].
+    fn wait(&mut self, timeout: Duration);
 }
 
 /// A port over four rings.
@@ -250,5 +257,13 @@ impl<R: Rings> Port for RingPort<R> {
 
     fn counters(&self) -> PortCounters {
         self.counters
+    }
+
+    fn kernel_statistics(&self) -> KernelStatistics {
+        self.rings.kernel_statistics()
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        self.rings.wait(timeout);
     }
 }

@@ -193,7 +193,7 @@ mod tests {
         wheel.arm(Slot(2), Tick(15));
         wheel.arm(Slot(3), Tick(16));
         assert_eq!(wheel.next_due(), Some(Tick(15)));
-        assert_eq!(drain(&mut wheel, Tick(14)), []);
+        assert!(drain(&mut wheel, Tick(14)).is_empty());
         assert_eq!(drain(&mut wheel, Tick(15)), [1, 2]);
         assert_eq!(drain(&mut wheel, Tick(100)), [3]);
         assert_eq!((wheel.armed(), wheel.next_due()), (0, None));
@@ -244,7 +244,7 @@ mod tests {
         wheel.arm(Slot(1), Tick(7));
         assert_eq!(drain(&mut wheel, Tick(1_000_000)), [0, 1]);
         wheel.arm(Slot(1), Tick(1_000_004));
-        assert_eq!(drain(&mut wheel, Tick(1_000_003)), []);
+        assert!(drain(&mut wheel, Tick(1_000_003)).is_empty());
         assert_eq!(drain(&mut wheel, Tick(1_000_004)), [1]);
     }
 

@@ -153,8 +153,8 @@ impl End {
 
     /// Waits until the kernel has counted `n` frames that it dropped at the socket.
     pub fn wait_for_drops(&mut self, n: u64) {
-        wait("drops counted", || self.port.statistics().unwrap().rx_drops() >= n);
-        assert_eq!(self.port.statistics().unwrap().rx_drops(), n);
+        wait("drops counted", || self.port.kernel_statistics().rx_drops() >= n);
+        assert_eq!(self.port.kernel_statistics().rx_drops(), n);
     }
 
     /// Flushes until all frames are free or in the fill ring, and checks the books.
@@ -166,7 +166,7 @@ impl End {
         let ledger = self.port.ledger();
         assert!(ledger.balances(), "{ledger:?}");
         assert_eq!(ledger.free + ledger.fill, ledger.total, "a frame is lost: {ledger:?}");
-        let statistics = self.port.statistics().unwrap();
+        let statistics = self.port.kernel_statistics();
         assert_eq!((statistics.tx_invalid_descs, statistics.rx_invalid_descs), (0, 0));
     }
 }

@@ -31,50 +31,7 @@ pub use error::XskError;
 pub use rings::XskRings;
 
 use super::rings::RingPort;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::net::sockopt::xdp_statistics;
-use rustix::net::xdp::XdpStatistics;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
-
-/// What the kernel counts for one AF_XDP socket (XDP_STATISTICS). Units: frames or descriptors, since the bind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct XskStatistics {
-    /// Frames dropped on the way in: longer than a chunk, or no free frame in the fill ring.
-    pub rx_dropped: u64,
-    /// Descriptors in the fill ring that the kernel refused.
-    pub rx_invalid_descs: u64,
-    /// Descriptors in the TX ring that the kernel refused. Their frames never come back: more than 0 is our bug.
-    pub tx_invalid_descs: u64,
-    /// Frames dropped because the RX ring was full.
-    pub rx_ring_full: u64,
-    /// Times that the kernel looked for a frame in the fill ring and found none.
-    pub rx_fill_ring_empty_descs: u64,
-    /// Times that the kernel looked for a frame in the TX ring and found none.
-    pub tx_ring_empty_descs: u64,
-}
-
-impl XskStatistics {
-    /// All frames that reached the socket and were dropped there.
-    pub fn rx_drops(&self) -> u64 {
-        self.rx_dropped + self.rx_ring_full
-    }
-}
-
-impl From<XdpStatistics> for XskStatistics {
-    fn from(kernel: XdpStatistics) -> Self {
-        Self {
-            rx_dropped: kernel.rx_dropped,
-            rx_invalid_descs: kernel.rx_invalid_descs,
-            tx_invalid_descs: kernel.tx_invalid_descs,
-            rx_ring_full: kernel.rx_ring_full.unwrap_or(0),
-            rx_fill_ring_empty_descs: kernel.rx_fill_ring_empty_descs.unwrap_or(0),
-            tx_ring_empty_descs: kernel.tx_ring_empty_descs.unwrap_or(0),
-        }
-    }
-}
 
 /// A port over one queue of one interface.
 pub type XskPort = RingPort<XskRings>;
@@ -112,31 +69,6 @@ impl XskPort {
     /// Linux 6.17: then it sends 32.
     pub fn tx_budget(&self) -> Option<u32> {
         self.rings.tx_budget
-    }
-
-    /// What the kernel counted for this socket.
-    ///
-    /// # Errors
-    ///
-    /// The system's error for the call; on an open socket there is none to expect.
-    pub fn statistics(&self) -> io::Result<XskStatistics> {
-        Ok(xdp_statistics(self.fd())?.into())
-    }
-
-    /// Waits until a frame is in the RX ring, for `timeout` at most. False if there is none yet, or a signal came in between.
-    /// Blocks: for a worker that has nothing else to do.
-    ///
-    /// # Errors
-    ///
-    /// The system's error for poll.
-    pub fn wait_readable(&self, timeout: Duration) -> io::Result<bool> {
-        let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
-        let mut fds = [PollFd::from_borrowed_fd(self.fd(), PollFlags::IN)];
-        match poll(&mut fds, Some(&timeout)) {
-            Ok(_) => Ok(fds[0].revents().contains(PollFlags::IN)),
-            Err(Errno::INTR) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
     }
 }
 

@@ -3,11 +3,14 @@
 
 use super::umem::Frames;
 use crate::port::rings::{Kick, Rings};
-use crate::port::{BURST_FRAMES, Burst, Frame};
+use crate::port::{BURST_FRAMES, Burst, Frame, KernelStatistics};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
+use rustix::net::sockopt::xdp_statistics;
 use rustix::net::{RecvFlags, SendFlags};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue};
 
 /// How many descriptors cross a ring in one step.
@@ -200,5 +203,25 @@ impl Rings for XskRings {
 
     fn max_packet_len(&self) -> usize {
         self.frames.max_packet_len()
+    }
+
+    fn kernel_statistics(&self) -> KernelStatistics {
+        // On an open socket the call has no error to expect; zeros would show in the ledger of the frames.
+        let Ok(kernel) = xdp_statistics(self.fd()) else { return KernelStatistics::default() };
+        KernelStatistics {
+            rx_dropped: kernel.rx_dropped,
+            rx_invalid_descs: kernel.rx_invalid_descs,
+            tx_invalid_descs: kernel.tx_invalid_descs,
+            rx_ring_full: kernel.rx_ring_full.unwrap_or(0),
+            rx_fill_ring_empty_descs: kernel.rx_fill_ring_empty_descs.unwrap_or(0),
+            tx_ring_empty_descs: kernel.tx_ring_empty_descs.unwrap_or(0),
+        }
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        let Ok(timeout) = Timespec::try_from(timeout) else { return };
+        let mut fds = [PollFd::from_borrowed_fd(self.fd(), PollFlags::IN)];
+        // What poll says does not matter: the caller looks at the ring next. After an error it only looks more often.
+        let _ = poll(&mut fds, Some(&timeout));
     }
 }

@@ -1,0 +1,385 @@
+//! The command line: what can be asked for, what is printed where, and the exit status.
+//!
+//! The flags of `serve` are not spelled out here: they follow from `control::settings`, as the keys of the configuration
+//! file do. Results go to standard output, everything else to standard error.
+
+#![forbid(unsafe_code)]
+
+use crate::control::client::{ClientError, call};
+use crate::control::config::{Config, Source, default_control};
+use crate::control::listen::{Listen, ServiceSpec};
+use crate::control::logs::{self, LogFormat};
+use crate::control::preflight;
+use crate::control::problem::Problems;
+use crate::control::protocol::{
+    DEFAULT_FLOWS_LIMIT, DrainRequest, FlowsRequest, MAX_DRAIN_TIMEOUT_MS, MAX_FLOWS_LIMIT, ReloadRequest, Request,
+    STATES,
+};
+use crate::control::settings::{KEYS, Kind, Origin, Settings, Table, interface_name};
+use crate::control::values::{Count, Millis};
+use crate::observe::report::{Drained, Flows, Reloaded};
+use crate::observe::{json, text};
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
+use serde::Serialize;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Accepts, holds and closes TCP connections at the packet rate of the link, over AF_XDP.
+#[derive(Debug, Parser)]
+#[command(name = "handfast", version, after_help = EXIT_STATUS)]
+struct Cli {
+    /// How log lines on standard error look
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value = "human", help_heading = LOGGING)]
+    log_format: LogFormat,
+    /// Log more; twice for everything. RUST_LOG comes before this
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = LOGGING)]
+    verbose: u8,
+    /// Log warnings and errors only; twice for errors only
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = LOGGING)]
+    quiet: u8,
+    #[command(subcommand)]
+    command: Commands,
+}
+
+const LOGGING: &str = "Logging";
+
+const EXIT_STATUS: &str = "\
+Results go to standard output, logs and progress to standard error.
+Exit status: 0 success, 1 failed while running, 2 wrong usage or configuration.";
+
+const SERVE_EXAMPLES: &str = "\
+Every flag under Serving and TCP is a key of the configuration file, too; those under TCP stand
+in its table [tcp], which has further, rarely needed keys. See docs/handfast.toml.
+
+Times are whole numbers with a unit of ms, s, m, h or d; counts may end in k, M or G.
+
+Examples:
+  handfast serve -i eth0 --listen 80=http
+  handfast serve -i eth0 --listen 10.0.0.1:80=http:/srv/index.html --listen 7000=discard
+  handfast serve -i eth0 --listen [2001:db8::1]:7=close --queues 0-3 --cores 2-5 --flows 2M --busy
+  handfast serve -i veth0 --listen 80=http --duration 10s --json --config /etc/handfast.toml
+
+Exit status: 0 success, 1 failed while running, 2 wrong usage or configuration.";
+
+const RELOAD_EXAMPLES: &str = "\
+Only listeners change; what else differs in the file is named and needs a restart. A wrong
+configuration changes nothing.
+
+Examples:
+  handfast reload -i eth0
+  handfast reload -i eth0 --listen 80=close --listen 81=http:/srv/index.html";
+
+#[derive(Debug, Subcommand)]
+enum Commands {
+    /// Serve an interface: accept, hold and close TCP connections
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(ServeArgs),
+    /// Show what a running server counts and holds, and whether its books balance
+    Stats {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// List connections of a running server
+    Flows {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// List this many at most
+        #[arg(long, value_name = "N", value_parser = flows_limit, default_value_t = DEFAULT_FLOWS_LIMIT)]
+        limit: u32,
+        /// List only those in this state
+        #[arg(long, value_name = "NAME", ignore_case = true, value_parser = PossibleValuesParser::new(STATES))]
+        state: Option<String>,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have a running server read its configuration again and take over its listeners
+    #[command(after_help = RELOAD_EXAMPLES)]
+    Reload {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// Read this file instead of the one the server was started with; its listeners come before the server's flags
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Listen on this, instead of what the file says; may be repeated
+        #[arg(long, value_name = "[ADDR:]PORT=SERVICE")]
+        listen: Vec<Listen>,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have a running server accept nothing more, and wait for its connections to end
+    Drain {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// Wait this long at most; exit status 1 if connections are left then
+        #[arg(long, value_name = "TIME", value_parser = drain_timeout, default_value = "30s")]
+        timeout: Millis,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which running server is meant.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct ServerArgs {
+    /// The server of this interface, at its default control socket
+    #[arg(short, long, value_name = "IFACE", value_parser = interface_name)]
+    interface: Option<String>,
+    /// The server whose control socket this is
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+}
+
+impl ServerArgs {
+    fn path(&self) -> PathBuf {
+        let default = || default_control(self.interface.as_deref().unwrap_or_default());
+        self.control.clone().unwrap_or_else(default)
+    }
+}
+
+/// The flags of `serve`, unread; made from the list of settings.
+#[derive(Debug)]
+struct ServeArgs(Source);
+
+impl Args for ServeArgs {
+    fn augment_args(command: Command) -> Command {
+        let defaults = Config::default();
+        let file = Arg::new("config").long("config").value_name("FILE").value_parser(clap::value_parser!(PathBuf));
+        let command = command.arg(file.help("Configuration file (TOML); flags come before it"));
+        KEYS.iter().filter(|key| key.flag).fold(command, |command, key| {
+            let heading = match key.table {
+                Table::Top => "Serving",
+                Table::Tcp => "TCP",
+            };
+            let default = key.show(&defaults);
+            let shown = !default.is_empty() && key.kind != Kind::Switch;
+            let help = if shown { format!("{} [default: {default}]", key.help) } else { key.help.to_owned() };
+            let arg = Arg::new(key.name).long(key.name).help(help).help_heading(heading).allow_negative_numbers(true);
+            let arg = if key.name == "interface" { arg.short('i') } else { arg };
+            command.arg(match key.kind {
+                Kind::Switch => {
+                    arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("true|false")
+                }
+                Kind::List => arg.value_name(key.value).action(ArgAction::Append),
+                Kind::Text | Kind::Number | Kind::Time | Kind::Numbers => arg.value_name(key.value),
+            })
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ServeArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Settings::default();
+        for key in KEYS.iter().filter(|key| key.flag) {
+            for text in matches.get_many::<String>(key.name).into_iter().flatten() {
+                flags.give(key, text, Origin::Flag);
+            }
+        }
+        Ok(Self(Source { flags, file: matches.get_one::<PathBuf>("config").cloned() }))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn flows_limit(text: &str) -> Result<u32, String> {
+    let Count(limit) = text.parse().map_err(|error| format!("{error}"))?;
+    let limit = u32::try_from(limit).ok().filter(|limit| (1..=MAX_FLOWS_LIMIT).contains(limit));
+    limit.ok_or_else(|| format!("must be from 1 to {MAX_FLOWS_LIMIT}"))
+}
+
+fn drain_timeout(text: &str) -> Result<Millis, String> {
+    let timeout: Millis = text.parse().map_err(|error| format!("{error}"))?;
+    let most = Millis(MAX_DRAIN_TIMEOUT_MS);
+    if timeout <= most { Ok(timeout) } else { Err(format!("must be at most {most}")) }
+}
+
+/// Why a command failed, by exit status.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// Wrong configuration: exit status 2.
+    #[error(transparent)]
+    Configuration(Problems),
+    /// The machine cannot do it: exit status 1.
+    #[error(transparent)]
+    Machine(Problems),
+    /// A running server could not be asked: exit status 1.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Standard output took no result: exit status 1.
+    #[error("standard output: cannot be written: {0}")]
+    Output(#[from] io::Error),
+    /// The path in an argument has no absolute form: exit status 1.
+    #[error("{}: has no absolute path: {cause}", path.display())]
+    Path { path: PathBuf, cause: io::Error },
+    /// Connections were left when the time to drain was over: exit status 1. Said on standard output already.
+    #[error("{0} connections are left; ask again with a longer --timeout, or stop the server")]
+    NotDrained(u64),
+    /// Exit status 1.
+    #[error("preflight of interface {0} passed, but serving is not linked into this build; use a build that has it")]
+    NotLinked(String),
+}
+
+impl Failure {
+    fn exit_status(&self) -> u8 {
+        match self {
+            Self::Configuration(_) => 2,
+            Self::Machine(_)
+            | Self::Client(_)
+            | Self::Output(_)
+            | Self::Path { .. }
+            | Self::NotDrained(_)
+            | Self::NotLinked(_) => 1,
+        }
+    }
+}
+
+/// Runs what the command line says.
+pub fn main() -> ExitCode {
+    let Cli { log_format, verbose, quiet, command } = Cli::parse();
+    logs::start(log_format, i16::from(verbose) - i16::from(quiet));
+    let outcome = match command {
+        Commands::Serve(ServeArgs(source)) => serve(source),
+        Commands::Stats { server, json } => ask(&server, &Request::Stats {}, json, text::stats).map(drop),
+        Commands::Flows { server, limit, state, json } => {
+            // Any case is taken on the command line; the protocol knows the RFC's spelling only.
+            let state = state.map(|state| state.to_ascii_uppercase());
+            ask::<Flows>(&server, &Request::Flows(FlowsRequest { limit, state }), json, text::flows).map(drop)
+        }
+        Commands::Reload { server, config, listen, json } => reload(&server, config.as_deref(), listen, json),
+        Commands::Drain { server, timeout, json } => drain(&server, timeout, json),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("handfast: {failure}");
+            ExitCode::from(failure.exit_status())
+        }
+    }
+}
+
+fn serve(source: Source) -> Result<(), Failure> {
+    let config = Config::load(source).map_err(Failure::Configuration)?;
+    let preflight = preflight::check(&config).map_err(Failure::Machine)?;
+    for note in &preflight.notes {
+        tracing::warn!("{note}");
+    }
+    tracing::info!("memory: {}", preflight.memory);
+    Err(Failure::NotLinked(config.interface))
+}
+
+fn reload(server: &ServerArgs, config: Option<&Path>, listens: Vec<Listen>, json: bool) -> Result<(), Failure> {
+    let config = config.map(absolute).transpose()?;
+    let mut listen = Vec::new();
+    for mut one in listens {
+        if let ServiceSpec::Http(Some(file)) = &mut one.service {
+            *file = absolute(file)?;
+        }
+        listen.push(one.to_string());
+    }
+    let request = Request::Reload(ReloadRequest { config, listen });
+    ask::<Reloaded>(server, &request, json, text::reloaded).map(drop)
+}
+
+/// The server has a working directory of its own.
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|cause| Failure::Path { path: path.to_owned(), cause })
+}
+
+fn drain(server: &ServerArgs, timeout: Millis, json: bool) -> Result<(), Failure> {
+    let request = Request::Drain(DrainRequest { timeout_ms: timeout.0 });
+    match ask::<Drained>(server, &request, json, text::drained)?.remaining {
+        0 => Ok(()),
+        remaining => Err(Failure::NotDrained(remaining)),
+    }
+}
+
+/// Puts a request to a running server and prints the answer.
+fn ask<T>(server: &ServerArgs, request: &Request, as_json: bool, page: fn(&T) -> String) -> Result<T, Failure>
+where
+    T: for<'de> serde::Deserialize<'de> + Serialize,
+{
+    let report: T = call(&server.path(), request)?;
+    let text = if as_json { json::line(&report) + "\n" } else { page(&report) };
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()?;
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn serve_help() -> String {
+        let mut command = Cli::command();
+        command.build();
+        command.find_subcommand_mut("serve").unwrap().render_long_help().to_string()
+    }
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_serve_names_every_flag_with_its_default() {
+        // Wrapped lines would break what is looked for.
+        let help = serve_help().split_whitespace().collect::<Vec<_>>().join(" ");
+        let defaults = Config::default();
+        for key in KEYS {
+            assert_eq!(help.contains(&format!("--{}", key.name)), key.flag, "--{}", key.name);
+            let default = key.show(&defaults);
+            if key.flag && !default.is_empty() && key.kind != Kind::Switch {
+                assert!(help.contains(&format!("[default: {default}]")), "default of --{}", key.name);
+            }
+        }
+        assert!(help.contains("--config <FILE>"));
+    }
+
+    #[test]
+    fn flags_become_settings_as_they_were_given() {
+        let line =
+            ["handfast", "serve", "-i", "e0", "--listen", "80=http", "--listen", "81=close", "--busy", "--flows", "-1"];
+        let Commands::Serve(ServeArgs(source)) = Cli::try_parse_from(line).unwrap().command else { unreachable!() };
+        let texts = |name: &str| -> Vec<String> {
+            let key = KEYS.iter().find(|key| key.name == name).unwrap();
+            source.flags.get(key).iter().map(|given| given.text.clone()).collect()
+        };
+        assert_eq!(texts("listen"), ["80=http", "81=close"]);
+        assert_eq!(
+            (texts("busy"), texts("flows"), texts("interface")),
+            (vec!["true".into()], vec!["-1".into()], vec!["e0".into()])
+        );
+        assert_eq!((texts("json"), source.file.clone()), (Vec::<String>::new(), None));
+    }
+
+    #[test]
+    fn a_server_is_named_by_its_interface_or_its_socket() {
+        let parse = |line: &[&str]| Cli::try_parse_from([&["handfast", "stats"], line].concat());
+        let path = |line: &[&str]| match parse(line).unwrap().command {
+            Commands::Stats { server, .. } => server.path(),
+            _ => unreachable!(),
+        };
+        assert_eq!(path(&["-i", "veth0"]), Path::new("/run/handfast/veth0.sock"));
+        assert_eq!(path(&["--control", "/tmp/x"]), Path::new("/tmp/x"));
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["-i", "a", "--control", "b"]).is_err());
+        assert!(parse(&["-i", "../../etc"]).is_err());
+    }
+}

@@ -1,0 +1,380 @@
+//! The validated configuration of `serve`: what the flags say over what the file says, every mistake of both at once.
+//!
+//! [`validate`] is pure but for the reader of files that it is handed. What only the machine can tell (is there such an
+//! interface, such a queue, that much memory) is preflight's.
+
+use super::file;
+use super::listen::{HttpFiles, Listen, ListenChanges, MAX_LISTENS, ServiceSpec, read_http_file};
+use super::problem::{Problem, Problems};
+use super::protocol::ReloadRequest;
+use super::settings::{KEYS, Key, Origin, Settings};
+use super::values::{BindMode, Indexes, Millis, PartialChecksums, XdpMode};
+use crate::tcp::config::TcpConfig;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where the control socket is made if nothing else is said.
+pub const CONTROL_DIRECTORY: &str = "/run/handfast";
+
+/// What to serve, where, and within which limits. Valid as far as that can be told without asking the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The interface's name.
+    pub interface: String,
+    /// What is listened on; at least one, no endpoint twice.
+    pub listens: Vec<Listen>,
+    /// The bodies of the `http:FILE` services among the listeners.
+    pub http_files: HttpFiles,
+    /// Queues to serve; `None` is all that the interface has.
+    pub queues: Option<Vec<u32>>,
+    /// A core for each queue, in the same order; `None` leaves the choice to preflight.
+    pub cores: Option<Vec<u32>>,
+    /// Connections held at most, over all queues.
+    pub flows: u32,
+    /// UMEM frames of each queue, a power of two.
+    pub frames: u32,
+    /// Where the steering program runs.
+    pub xdp_mode: XdpMode,
+    /// How the sockets share frames with the driver.
+    pub bind: BindMode,
+    /// What becomes of partial TCP checksums.
+    pub partial_checksums: PartialChecksums,
+    /// Spin instead of sleeping.
+    pub busy: bool,
+    /// Path of the control socket.
+    pub control: PathBuf,
+    /// How long to run; `None` is until told to stop.
+    pub duration: Option<Duration>,
+    /// Print the closing summary as JSON.
+    pub json: bool,
+    /// Limits and times of the TCP. The segment sizes are those of an MTU of 1500 until preflight knows the MTU.
+    pub tcp: TcpConfig,
+    /// What all this was made from, for a reload.
+    pub source: Source,
+}
+
+/// What a configuration was made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// The flags.
+    pub flags: Settings,
+    /// The configuration file.
+    pub file: Option<PathBuf>,
+}
+
+impl Default for Config {
+    /// The defaults; an interface and a listener are still missing.
+    fn default() -> Self {
+        Self {
+            interface: String::new(),
+            listens: Vec::new(),
+            http_files: HttpFiles::new(),
+            queues: None,
+            cores: None,
+            flows: 262_144,
+            frames: 4_096,
+            xdp_mode: XdpMode::Auto,
+            bind: BindMode::Auto,
+            partial_checksums: PartialChecksums::Auto,
+            busy: false,
+            control: PathBuf::new(),
+            duration: None,
+            json: false,
+            tcp: TcpConfig::default(),
+            source: Source::default(),
+        }
+    }
+}
+
+/// The path of the control socket of an interface's server, unless another one is given.
+pub fn default_control(interface: &str) -> PathBuf {
+    Path::new(CONTROL_DIRECTORY).join(format!("{interface}.sock"))
+}
+
+/// Reads a body; the error says why that cannot be done.
+pub type ReadBody<'a> = &'a dyn Fn(&Path) -> Result<Arc<[u8]>, String>;
+
+impl Config {
+    /// The configuration that flags and file make, the flags before the file.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the flags, the file, or between them.
+    pub fn load(source: Source) -> Result<Config, Problems> {
+        let (file, problems) = match &source.file {
+            Some(path) => file::read(path),
+            None => (Settings::default(), Vec::new()),
+        };
+        let settings = source.flags.over(&file);
+        let (config, found) = validate(&settings, &read_http_file);
+        let problems = problems.into_iter().chain(found).collect();
+        Problems::none_or("the configuration", problems, Config { source, ..config })
+    }
+
+    /// What a running server's configuration becomes by a reload, how the listeners differ, and the names of settings
+    /// that now differ but only take effect with a restart.
+    ///
+    /// The file is read again: the one named in the request, else the one of the start. What the request names comes
+    /// before the flags of the start. Only listeners (with the content of their files) are taken over.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the new configuration; the old one stays in force.
+    pub fn reload(&self, request: &ReloadRequest) -> Result<(Config, ListenChanges, Vec<&'static str>), Problems> {
+        let mut source = self.source.clone();
+        let listen = Key::find("listen").expect("there is a setting for listeners");
+        if request.config.is_some() {
+            source.file.clone_from(&request.config);
+            source.flags.forget(listen);
+        }
+        if !request.listen.is_empty() {
+            source.flags.forget(listen);
+            for text in &request.listen {
+                source.flags.give(listen, text, Origin::Flag);
+            }
+        }
+        let new = Config::load(source)?;
+        let changes = ListenChanges::between((&self.listens, &self.http_files), (&new.listens, &new.http_files));
+        let differs = |key: &&Key| key.name != listen.name && key.show(&new) != key.show(self);
+        let restart = KEYS.iter().filter(differs).map(|key| key.name).collect();
+        let Config { listens, http_files, source, .. } = new;
+        Ok((Config { listens, http_files, source, ..self.clone() }, changes, restart))
+    }
+}
+
+/// Sets everything that was given and checks it, also against one another. What is wrong keeps its default in the
+/// configuration, so that one mistake does not hide the next.
+pub fn validate(settings: &Settings, read_body: ReadBody<'_>) -> (Config, Vec<Problem>) {
+    let mut config = Config::default();
+    let mut problems = Vec::new();
+    for key in KEYS {
+        for given in settings.get(key) {
+            if let Err(cause) = key.set(&mut config, &given.text) {
+                problems.push(given.problem(key, cause));
+            }
+        }
+    }
+    let missing = |name: &str| Key::find(name).is_none_or(|key| !settings.mentions(key));
+    if missing("interface") {
+        problems
+            .push(Problem::new("no interface to serve on", "give -i IFACE, or interface in the configuration file"));
+    }
+    if missing("listen") {
+        problems.push(Problem::new("nothing to listen on", "give --listen 80=http or the like, or listen in the file"));
+    }
+    if missing("control") {
+        config.control = default_control(&config.interface);
+    }
+    problems.extend(read_bodies(&mut config, read_body));
+    problems.extend(listener_contradictions(&config.listens));
+    problems.extend(queue_contradictions(&config));
+    problems.extend(tcp_contradictions(&config.tcp));
+    (config, problems)
+}
+
+/// Reads the files of the `http:FILE` listeners into the configuration, each once.
+fn read_bodies(config: &mut Config, read: ReadBody<'_>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for listen in &config.listens {
+        let ServiceSpec::Http(Some(path)) = &listen.service else { continue };
+        if config.http_files.contains_key(path) {
+            continue;
+        }
+        match read(path) {
+            Ok(body) => drop(config.http_files.insert(path.clone(), body)),
+            Err(cause) => problems.push(Problem::new(format!("listener {listen}"), cause)),
+        }
+    }
+    problems
+}
+
+/// Listeners that contradict one another, or are too many.
+fn listener_contradictions(listens: &[Listen]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (i, listen) in listens.iter().enumerate() {
+        if let Some(first) = listens[..i].iter().find(|earlier| earlier.same_endpoint(listen)) {
+            let what = format!("listeners {first} and {listen}");
+            problems
+                .push(Problem::new(what, "one address and port can have one service only").remedy("drop one of them"));
+        }
+    }
+    if listens.len() > MAX_LISTENS {
+        let cause = format!("one server has at most {MAX_LISTENS}");
+        problems.push(Problem::new(format!("{} listeners", listens.len()), cause));
+    }
+    problems
+}
+
+/// Queues, cores, flows and modes that contradict one another.
+fn queue_contradictions(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let (Some(queues), Some(cores)) = (&config.queues, &config.cores)
+        && queues.len() != cores.len()
+    {
+        problems.push(cores_for_queues(queues, cores));
+    }
+    if let Some(queues) = &config.queues
+        && (config.flows as usize) < queues.len()
+    {
+        let what = format!("flows {} for {} queues", config.flows, queues.len());
+        problems.push(Problem::new(what, "each queue needs at least one").remedy("raise flows"));
+    }
+    if config.xdp_mode == XdpMode::Generic && config.bind == BindMode::ZeroCopy {
+        let what = "xdp-mode generic with bind zerocopy";
+        problems.push(Problem::new(what, "zero-copy needs the program in the driver").remedy("choose one of the two"));
+    }
+    problems
+}
+
+/// The problem of a number of cores that is not the number of queues.
+pub(super) fn cores_for_queues(queues: &[u32], cores: &[u32]) -> Problem {
+    let (q, c) = (Indexes(queues.to_vec()), Indexes(cores.to_vec()));
+    let what = format!("cores {c} ({}) for queues {q} ({})", cores.len(), queues.len());
+    Problem::new(what, "each queue has one worker on a core of its own").remedy("name as many cores as queues")
+}
+
+/// Times of the TCP that contradict one another.
+fn tcp_contradictions(tcp: &TcpConfig) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let show = |millis: u32| Millis(millis.into());
+    if tcp.rto_min_ms > tcp.rto_initial_ms || tcp.rto_initial_ms > tcp.rto_max_ms {
+        let (min, initial, max) = (show(tcp.rto_min_ms), show(tcp.rto_initial_ms), show(tcp.rto_max_ms));
+        let what = format!("rto-min {min}, rto-initial {initial}, rto-max {max}");
+        problems.push(Problem::new(what, "must not decrease from left to right"));
+    }
+    if tcp.keepalive_idle_ms != 0 && tcp.idle_timeout_ms != 0 && tcp.keepalive_idle_ms >= tcp.idle_timeout_ms {
+        let what = format!("keepalive {}, idle-timeout {}", show(tcp.keepalive_idle_ms), show(tcp.idle_timeout_ms));
+        let cause = "the connection is reset before it is probed";
+        problems.push(Problem::new(what, cause).remedy("make keepalive shorter, or idle-timeout longer or 0"));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(pairs: &[(&str, &str)]) -> Settings {
+        let mut settings = Settings::default();
+        for (name, text) in pairs {
+            settings.give(Key::find(name).unwrap(), *text, Origin::Flag);
+        }
+        settings
+    }
+
+    fn check(pairs: &[(&str, &str)]) -> (Config, Vec<String>) {
+        let read = |path: &Path| match path.to_str() {
+            Some("body") => Ok(Arc::from(&b"hello"[..])),
+            _ => Err(format!("cannot read {}: No such file", path.display())),
+        };
+        let (config, problems) = validate(&flags(pairs), &read);
+        (config, problems.iter().map(ToString::to_string).collect())
+    }
+
+    const GOOD: [(&str, &str); 2] = [("interface", "eth0"), ("listen", "80=http")];
+
+    #[test]
+    fn an_interface_and_a_listener_are_enough() {
+        let (config, problems) = check(&GOOD);
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(config.control, Path::new("/run/handfast/eth0.sock"));
+        assert_eq!((config.flows, config.queues, config.tcp), (262_144, None, TcpConfig::default()));
+    }
+
+    #[test]
+    fn without_interface_or_listener_both_are_asked_for() {
+        let (_, problems) = check(&[]);
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].contains("-i IFACE") && problems[1].contains("--listen"));
+    }
+
+    #[test]
+    fn every_mistake_is_listed_with_its_value() {
+        let (_, problems) = check(&[
+            ("interface", "a/b"),
+            ("listen", "80=echo"),
+            ("listen", "0=http"),
+            ("flows", "0"),
+            ("queues", "1,1"),
+            ("time-wait", "soon"),
+            ("bind", ""),
+        ]);
+        let starts = [
+            "--interface a/b: ",
+            "--listen 80=echo: service",
+            "--listen 0=http: port",
+            "--queues 1,1: names 1 twice",
+            "--flows 0: must be from 1",
+            "--bind \"\": must be one of",
+            "--time-wait soon: must be a duration",
+        ];
+        assert_eq!(problems.len(), starts.len(), "{problems:#?}");
+        for (problem, start) in problems.iter().zip(starts) {
+            assert!(problem.starts_with(start), "{problem}");
+        }
+    }
+
+    #[test]
+    fn values_that_contradict_one_another_are_named_together() {
+        let contradictions: [(&[(&str, &str)], &str); 7] = [
+            (&[("listen", "80=close")], "listeners 80=http and 80=close: one address and port"),
+            (&[("queues", "0-3"), ("cores", "1,2")], "cores 1-2 (2) for queues 0-3 (4): each queue"),
+            (&[("queues", "0-3"), ("flows", "3")], "flows 3 for 4 queues: each queue needs"),
+            (&[("xdp-mode", "generic"), ("bind", "zerocopy")], "xdp-mode generic with bind zerocopy"),
+            (&[("rto-min", "2s")], "rto-min 2s, rto-initial 1s, rto-max 1m: must not decrease"),
+            (&[("rto-max", "900ms")], "rto-min 200ms, rto-initial 1s, rto-max 900ms: must not decrease"),
+            (&[("keepalive", "2h")], "keepalive 2h, idle-timeout 2h: the connection is reset"),
+        ];
+        for (more, start) in contradictions {
+            let (_, problems) = check(&[&GOOD, more].concat());
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].starts_with(start), "{}", problems[0]);
+        }
+        let (_, problems) = check(&[&GOOD[..], &[("listen", "10.0.0.1:80=close"), ("keepalive", "75s")]].concat());
+        assert_eq!(problems, [""; 0]);
+    }
+
+    #[test]
+    fn too_many_listeners_are_refused() {
+        let texts: Vec<String> = (1..=MAX_LISTENS + 1).map(|port| format!("{port}=discard")).collect();
+        let mut pairs = vec![("interface", "eth0")];
+        pairs.extend(texts.iter().map(|text| ("listen", text.as_str())));
+        assert_eq!(check(&pairs).1, ["257 listeners: one server has at most 256"]);
+        assert_eq!(check(&pairs[..=MAX_LISTENS]).1, [""; 0]);
+    }
+
+    #[test]
+    fn bodies_are_read_once_and_the_missing_ones_are_named() {
+        let listens = [("listen", "1=http:body"), ("listen", "2=http:body"), ("listen", "3=http:none")];
+        let (config, problems) = check(&[&GOOD[..], &listens].concat());
+        assert_eq!(problems, ["listener 3=http:none: cannot read none: No such file"]);
+        assert_eq!(config.http_files.keys().collect::<Vec<_>>(), [Path::new("body")]);
+    }
+
+    #[test]
+    fn a_reload_takes_listeners_and_names_what_needs_a_restart() {
+        let path = std::env::temp_dir().join(format!("hfcf-config-{}.toml", std::process::id()));
+        std::fs::write(&path, "listen = [\"80=http\"]\nflows = 1000\n").unwrap();
+        let source = Source { flags: flags(&[("interface", "eth0")]), file: Some(path.clone()) };
+        let old = Config::load(source).unwrap();
+        std::fs::write(&path, "listen = [\"80=close\", \"81=http\"]\nflows = 2000\n[tcp]\ntime-wait = \"1s\"\n")
+            .unwrap();
+        let (new, changes, restart) = old.reload(&ReloadRequest::default()).unwrap();
+        assert_eq!(changes.changed, ["80=close".parse().unwrap()]);
+        assert_eq!(changes.added, ["81=http".parse().unwrap()]);
+        assert_eq!(restart, ["flows", "time-wait"]);
+        assert_eq!((new.listens.len(), new.flows), (2, 1000), "only listeners are taken over");
+
+        let request = ReloadRequest { config: None, listen: vec!["9=discard".into()] };
+        let (new, changes, _) = new.reload(&request).unwrap();
+        assert_eq!((changes.added.len(), changes.removed.len()), (1, 2));
+        let back = ReloadRequest { config: Some(path.clone()), listen: Vec::new() };
+        let (back, ..) = new.reload(&back).unwrap();
+        assert_eq!(back.listens.len(), 2, "a file named in the request comes before earlier flags");
+
+        std::fs::write(&path, "listen = [\"80=nothing\", 7]\n").unwrap();
+        assert_eq!(old.reload(&ReloadRequest::default()).unwrap_err().list.len(), 2);
+        std::fs::remove_file(&path).unwrap();
+    }
+}

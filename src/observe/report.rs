@@ -1,0 +1,378 @@
+//! The shape of every report. Field names and their order are the JSON's, and stay.
+//!
+//! Counters are carried by name, taken from where they are declared, so that a new counter shows up here by itself.
+
+use crate::port::FrameLedger;
+use crate::stats::counters::Counters;
+use crate::stats::ledger;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
+use std::fmt;
+
+/// Values by name, in the order in which they were declared; a JSON object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Values(Vec<(String, u64)>);
+
+impl Values {
+    /// The value of that name.
+    pub fn get(&self, name: &str) -> Option<u64> {
+        self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// Names and values in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), *value))
+    }
+
+    /// Adds to each value the one of the same name, and appends the names that are not here yet.
+    pub fn add(&mut self, other: &Values) {
+        for (name, value) in &other.0 {
+            match self.0.iter_mut().find(|(known, _)| known == name) {
+                Some((_, sum)) => *sum = sum.saturating_add(*value),
+                None => self.0.push((name.clone(), *value)),
+            }
+        }
+    }
+}
+
+impl<S: Into<String>> FromIterator<(S, u64)> for Values {
+    fn from_iter<I: IntoIterator<Item = (S, u64)>>(values: I) -> Self {
+        Self(values.into_iter().map(|(name, value)| (name.into(), value)).collect())
+    }
+}
+
+impl Serialize for Values {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = Values;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of counts by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Values, A::Error> {
+                let mut values = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    values.push(entry);
+                }
+                Ok(Values(values))
+            }
+        }
+        deserializer.deserialize_map(Names)
+    }
+}
+
+/// What one worker, or all of them together, counted and hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Figures {
+    /// The engine's counters but for the drops.
+    pub engine: Values,
+    /// Dropped frames by reason, all reasons.
+    pub drops: Values,
+    /// The port's counters.
+    pub port: Values,
+    /// UMEM frames by place.
+    pub ledger: Values,
+    /// XDP_STATISTICS of the socket.
+    pub xdp_statistics: Values,
+    /// Flows by TCP state, under the RFC's names.
+    pub states: Values,
+    /// Flows that live.
+    pub flows: u64,
+    /// Flows that there is room for.
+    pub flows_capacity: u64,
+    /// Flows in the middle of the handshake.
+    pub half_open: u64,
+    /// Half-open flows at most.
+    pub half_open_limit: u64,
+}
+
+impl Figures {
+    /// Takes in what an engine counted.
+    pub fn set_counters(&mut self, counters: &Counters) {
+        self.engine = counters.scalars().collect();
+        self.drops = counters.drops().map(|(reason, count)| (reason.name(), count)).collect();
+    }
+
+    /// Adds another worker's figures.
+    pub fn add(&mut self, other: &Figures) {
+        let Figures { engine, drops, port, ledger, xdp_statistics, states, .. } = other;
+        self.engine.add(engine);
+        self.drops.add(drops);
+        self.port.add(port);
+        self.ledger.add(ledger);
+        self.xdp_statistics.add(xdp_statistics);
+        self.states.add(states);
+        self.flows += other.flows;
+        self.flows_capacity += other.flows_capacity;
+        self.half_open += other.half_open;
+        self.half_open_limit += other.half_open_limit;
+    }
+}
+
+/// One worker's part of the report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct WorkerReport {
+    /// The queue it serves.
+    pub queue: u32,
+    /// The core it is pinned to; `None` if it could not be pinned.
+    pub core: Option<u32>,
+    /// What it counted and holds.
+    #[serde(flatten)]
+    pub figures: Figures,
+}
+
+/// The modes that were chosen and granted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Mode {
+    /// Where the steering program runs: `native` or `generic`.
+    pub xdp: String,
+    /// How sockets and driver share frames: `copy` or `zerocopy`.
+    pub bind: String,
+}
+
+/// One listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ListenerReport {
+    /// Its address; `None` is any.
+    pub addr: Option<std::net::IpAddr>,
+    /// Its port.
+    pub port: u16,
+    /// Its service as it was configured.
+    pub service: String,
+}
+
+/// By how much the identities of the books are missed; all 0 when everything is accounted for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Ledgers {
+    /// Received frames less those transmitted in place, accepted and dropped.
+    pub frames_unaccounted: i64,
+    /// Flows created less those ended and alive.
+    pub flows_unaccounted: i64,
+    /// UMEM frames less those in a known place.
+    pub umem_frames_unaccounted: i64,
+}
+
+impl Ledgers {
+    /// True if nothing is missing and nothing is counted twice.
+    pub fn balanced(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Draws up one worker's books from its counters, its port's ledger and its living flows, all of one moment.
+    pub fn of(counters: &Counters, frames: &FrameLedger, flows: u64) -> Self {
+        let places = [frames.fill, frames.in_hand, frames.tx_pending, frames.tx, frames.free];
+        let umem = i128::from(frames.total) - places.iter().map(|place| i128::from(*place)).sum::<i128>();
+        Self {
+            frames_unaccounted: clamped(ledger::frames_unaccounted(counters)),
+            flows_unaccounted: clamped(ledger::flows_unaccounted(counters, flows)),
+            umem_frames_unaccounted: clamped(umem),
+        }
+    }
+
+    /// Adds the magnitudes of another worker's differences, so that two of opposite sign do not hide one another.
+    pub fn add(&mut self, other: &Ledgers) {
+        let sum = |a: i64, b: i64| a.saturating_abs().saturating_add(b.saturating_abs());
+        self.frames_unaccounted = sum(self.frames_unaccounted, other.frames_unaccounted);
+        self.flows_unaccounted = sum(self.flows_unaccounted, other.flows_unaccounted);
+        self.umem_frames_unaccounted = sum(self.umem_frames_unaccounted, other.umem_frames_unaccounted);
+    }
+}
+
+/// The nearest i64.
+fn clamped(value: i128) -> i64 {
+    i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// The whole report of a server.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Stats {
+    /// Version of handfast.
+    pub version: String,
+    /// The interface served.
+    pub interface: String,
+    /// Seconds since it serves.
+    pub uptime_s: f64,
+    /// The modes granted.
+    pub mode: Mode,
+    /// What is listened on.
+    pub listeners: Vec<ListenerReport>,
+    /// Each worker, in the order of the queues.
+    pub workers: Vec<WorkerReport>,
+    /// All workers together.
+    pub total: Figures,
+    /// The steering program's counters.
+    pub steering: Values,
+    /// Whether the books balance, over all workers.
+    pub ledgers: Ledgers,
+    /// True while no new connection is accepted.
+    pub draining: bool,
+}
+
+/// One flow.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FlowRow {
+    /// The queue whose worker owns it.
+    pub queue: u32,
+    /// Its TCP state, under the RFC's name.
+    pub state: String,
+    /// Local address and port.
+    pub local: String,
+    /// Remote address and port.
+    pub remote: String,
+    /// Milliseconds until its timer is due.
+    pub due_ms: u64,
+    /// Smoothed round-trip time in microseconds; 0 before the first sample.
+    pub srtt_us: u64,
+    /// Bytes queued to be sent and not acknowledged.
+    pub queued: u64,
+    /// SND.UNA.
+    pub snd_una: u32,
+    /// SND.NXT.
+    pub snd_nxt: u32,
+    /// RCV.NXT.
+    pub rcv_nxt: u32,
+    /// How often the oldest unacknowledged segment was sent again.
+    pub retries: u32,
+    /// Its service.
+    pub service: String,
+}
+
+/// The flows that were asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Flows {
+    /// How many live flows there are that match, listed or not.
+    pub matching: u64,
+    /// Those listed, up to the limit asked for.
+    pub flows: Vec<FlowRow>,
+}
+
+/// What a reload did. Listeners are written as in the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Reloaded {
+    /// Listeners that are new.
+    pub added: Vec<String>,
+    /// Listeners that are gone; their connections go on.
+    pub removed: Vec<String>,
+    /// Listeners with another service or body.
+    pub changed: Vec<String>,
+    /// Listeners that are as they were.
+    pub unchanged: Vec<String>,
+    /// Settings that differ now, but take effect with a restart only.
+    pub needs_restart: Vec<String>,
+}
+
+/// How far draining came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Drained {
+    /// Flows that still lived at the end of the time-out.
+    pub remaining: u64,
+}
+
+/// What ended a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedBy {
+    /// SIGINT or SIGTERM.
+    Signal,
+    /// The duration that was asked for is over.
+    Duration,
+    /// It was drained.
+    Drain,
+    /// A worker failed.
+    Failure,
+}
+
+/// The closing summary.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Summary {
+    /// What ended it.
+    pub ended_by: EndedBy,
+    /// The last report; the uptime is the whole run.
+    #[serde(flatten)]
+    pub stats: Stats,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::port::PortCounters;
+    use crate::verdict::{DropReason, Verdict};
+
+    /// Two workers with a few figures each, the second's books out of balance by a frame.
+    pub(crate) fn example() -> Stats {
+        let mut counters = Counters::new();
+        counters.count(Verdict::Accept);
+        counters.count(Verdict::Transmit { len: 54 });
+        counters.count(Verdict::Drop(DropReason::BadTcpChecksum));
+        counters.passive_opens = 2;
+        let ledger = FrameLedger { total: 8, fill: 4, in_hand: 0, tx_pending: 1, tx: 1, free: 2 };
+        let mut figures =
+            Figures { flows: 2, flows_capacity: 100, half_open: 1, half_open_limit: 10, ..Figures::default() };
+        figures.set_counters(&counters);
+        figures.port = PortCounters { rx_frames: 3, rx_bytes: 180, ..PortCounters::default() }.named().collect();
+        figures.ledger = ledger.named().collect();
+        figures.xdp_statistics = [("rx_dropped", 0)].into_iter().collect();
+        figures.states = [("SYN-RECEIVED", 1), ("ESTABLISHED", 1), ("LAST-ACK", 0)].into_iter().collect();
+        let mut ledgers = Ledgers::of(&counters, &ledger, 2);
+        ledgers.add(&Ledgers { umem_frames_unaccounted: -1, ..Ledgers::default() });
+        let mut total = figures.clone();
+        total.add(&figures);
+        let worker = |queue, core| WorkerReport { queue, core, figures: figures.clone() };
+        let listener = |addr, port, service: &str| ListenerReport { addr, port, service: service.into() };
+        Stats {
+            version: "0.1.0".into(),
+            interface: "hf-server".into(),
+            uptime_s: 83.5,
+            mode: Mode { xdp: "native".into(), bind: "copy".into() },
+            listeners: vec![
+                listener(None, 80, "http"),
+                listener(Some([0, 0, 0, 0, 0, 0, 0, 1].into()), 7000, "discard"),
+            ],
+            workers: vec![worker(0, Some(0)), worker(1, Some(1))],
+            total,
+            steering: [("redirected", 6), ("passed", 4)].into_iter().collect(),
+            ledgers,
+            draining: false,
+        }
+    }
+
+    #[test]
+    fn the_books_balance_or_name_the_difference() {
+        let mut counters = Counters::new();
+        counters.count(Verdict::Accept);
+        let frames = FrameLedger { total: 4, fill: 2, in_hand: 1, tx_pending: 0, tx: 1, free: 0 };
+        assert!(Ledgers::of(&counters, &frames, 0).balanced());
+        counters.received += 2;
+        let ledgers = Ledgers::of(&counters, &FrameLedger { total: 3, ..frames }, 5);
+        let expected = Ledgers { frames_unaccounted: 2, flows_unaccounted: -5, umem_frames_unaccounted: -1 };
+        assert_eq!(ledgers, expected);
+    }
+
+    #[test]
+    fn differences_of_opposite_sign_do_not_hide_one_another() {
+        let mut sum = Ledgers { frames_unaccounted: 3, ..Ledgers::default() };
+        sum.add(&Ledgers { frames_unaccounted: -3, ..Ledgers::default() });
+        assert_eq!(sum.frames_unaccounted, 6);
+        assert!(!sum.balanced());
+    }
+
+    #[test]
+    fn figures_add_up_by_name() {
+        let stats = example();
+        assert_eq!(stats.total.engine.get("received"), Some(6));
+        assert_eq!(stats.total.drops.get("bad_tcp_checksum"), Some(2));
+        assert_eq!((stats.total.flows, stats.total.flows_capacity), (4, 200));
+        assert_eq!(stats.total.ledger.get("total"), Some(16));
+        let mut values: Values = [("a", 1)].into_iter().collect();
+        values.add(&[("b", 2), ("a", 3)].into_iter().collect());
+        assert_eq!(values.iter().collect::<Vec<_>>(), [("a", 4), ("b", 2)]);
+    }
+}

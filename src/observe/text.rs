@@ -1,0 +1,338 @@
+//! Reports for people: the stats page, the table of flows, the ready line, the closing summary.
+//!
+//! Everything that stands at zero and means nothing then is left out; what is there is aligned. Programs read the JSON.
+
+use super::report::{Drained, EndedBy, Flows, Ledgers, ListenerReport, Reloaded, Stats, Summary, Values};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+/// The line that says that a server serves.
+pub fn ready(stats: &Stats) -> String {
+    let queues = ranges(&stats.workers.iter().map(|worker| worker.queue).collect::<Vec<_>>());
+    let cores = stats.workers.iter().map(|worker| core(worker.core)).collect::<Vec<_>>().join(",");
+    let Stats { interface, mode, .. } = stats;
+    let listeners = listeners(&stats.listeners);
+    format!("handfast: ready: {interface} ({}, {}) queues {queues} cores {cores}: {listeners}", mode.xdp, mode.bind)
+}
+
+/// The stats page.
+pub fn stats(stats: &Stats) -> String {
+    let Stats { version, interface, mode, .. } = stats;
+    let draining = if stats.draining { ", draining: no new connections" } else { "" };
+    let mut page = format!(
+        "handfast {version} on {interface} ({}, {}), up {}{draining}\nlistening  {}\n\n",
+        mode.xdp,
+        mode.bind,
+        span(stats.uptime_s),
+        listeners(&stats.listeners)
+    );
+    page.push_str(&workers(stats));
+    let total = &stats.total;
+    section(&mut page, "states", &total.states);
+    section(&mut page, "engine", &total.engine);
+    section(&mut page, "drops", &total.drops);
+    section(&mut page, "port", &total.port);
+    section(&mut page, "UMEM frames", &total.ledger);
+    section(&mut page, "XDP statistics", &total.xdp_statistics);
+    section(&mut page, "steering", &stats.steering);
+    let _ = writeln!(page, "\nledgers    {}", ledgers(&stats.ledgers));
+    page
+}
+
+/// The closing summary: the last stats page under a line that says what ended it.
+pub fn summary(summary: &Summary) -> String {
+    let end = match summary.ended_by {
+        EndedBy::Signal => "stopped by a signal",
+        EndedBy::Duration => "stopped at the end of its duration",
+        EndedBy::Drain => "drained",
+        EndedBy::Failure => "stopped because a worker failed",
+    };
+    format!("{end} after {}\n{}", span(summary.stats.uptime_s), stats(&summary.stats))
+}
+
+/// The table of flows, with a line that says how many there are.
+pub fn flows(flows: &Flows) -> String {
+    let head = ["queue", "state", "local", "remote", "timer", "srtt", "queued", "snd.una", "snd.nxt", "rcv.nxt", "retries", "service"];
+    let rows = flows.flows.iter().map(|flow| {
+        vec![
+            flow.queue.to_string(),
+            flow.state.clone(),
+            flow.local.clone(),
+            flow.remote.clone(),
+            format!("{}.{:03}s", flow.due_ms / 1_000, flow.due_ms % 1_000),
+            format!("{}us", flow.srtt_us),
+            flow.queued.to_string(),
+            flow.snd_una.to_string(),
+            flow.snd_nxt.to_string(),
+            flow.rcv_nxt.to_string(),
+            flow.retries.to_string(),
+            flow.service.clone(),
+        ]
+    });
+    let numbers = [true, false, false, false, true, true, true, true, true, true, true, false];
+    let table = if flows.flows.is_empty() { String::new() } else { aligned(&head, rows.collect(), &numbers) };
+    format!("{table}{} of {} flows\n", grouped(flows.flows.len() as u64), grouped(flows.matching))
+}
+
+/// What a reload did.
+pub fn reloaded(reloaded: &Reloaded) -> String {
+    let mut page = String::new();
+    let Reloaded { added, removed, changed, unchanged, needs_restart } = reloaded;
+    for (word, list) in [("added", added), ("removed", removed), ("changed", changed), ("unchanged", unchanged)] {
+        for listener in list {
+            let _ = writeln!(page, "{word:<10} {listener}");
+        }
+    }
+    if !needs_restart.is_empty() {
+        let _ = writeln!(page, "needs a restart to take effect: {}", needs_restart.join(", "));
+    }
+    page
+}
+
+/// How far draining came.
+pub fn drained(drained: &Drained) -> String {
+    match drained.remaining {
+        0 => "drained: no flow is left\n".to_owned(),
+        remaining => format!("not drained: {} flows are left\n", grouped(remaining)),
+    }
+}
+
+fn ledgers(ledgers: &Ledgers) -> String {
+    if ledgers.balanced() {
+        return "balanced: every frame and flow is accounted for".to_owned();
+    }
+    let Ledgers { frames_unaccounted, flows_unaccounted, umem_frames_unaccounted } = ledgers;
+    format!(
+        "OUT OF BALANCE: {frames_unaccounted} received frames, {flows_unaccounted} flows and {umem_frames_unaccounted} \
+         UMEM frames are unaccounted for"
+    )
+}
+
+/// A line for each worker, and one for all of them if there are several.
+fn workers(stats: &Stats) -> String {
+    let row = |queue: String, core: String, figures: &super::report::Figures| {
+        let port = |name| grouped(figures.port.get(name).unwrap_or(0));
+        vec![
+            queue,
+            core,
+            format!("{}/{}", grouped(figures.flows), grouped(figures.flows_capacity)),
+            format!("{}/{}", grouped(figures.half_open), grouped(figures.half_open_limit)),
+            port("rx_frames"),
+            port("tx_frames"),
+            grouped(figures.drops.iter().map(|(_, count)| count).sum()),
+        ]
+    };
+    let each = stats.workers.iter().map(|worker| row(worker.queue.to_string(), core(worker.core), &worker.figures));
+    let mut rows: Vec<_> = each.collect();
+    if rows.len() > 1 {
+        rows.push(row("all".into(), String::new(), &stats.total));
+    }
+    aligned(&["queue", "core", "flows", "half-open", "rx frames", "tx frames", "drops"], rows, &[true; 7])
+}
+
+/// The values that are not zero, one a line under a title; nothing if all are.
+fn section(page: &mut String, title: &str, values: &Values) {
+    let rows: Vec<_> = values.iter().filter(|(_, value)| *value != 0).collect();
+    let Some(width) = rows.iter().map(|(name, _)| name.len()).max() else { return };
+    let digits = rows.iter().map(|(_, value)| grouped(*value).len()).max().unwrap_or(0);
+    let _ = writeln!(page, "\n{title}");
+    for (name, value) in rows {
+        let _ = writeln!(page, "  {name:<width$}  {:>digits$}", grouped(value));
+    }
+}
+
+/// A table with a heading; columns marked in `numbers` stand to the right.
+fn aligned(head: &[&str], rows: Vec<Vec<String>>, numbers: &[bool]) -> String {
+    let heading = head.iter().map(ToString::to_string).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(heading).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let mut table = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for ((cell, width), number) in row.iter().zip(&widths).zip(numbers) {
+            let _ = if *number { write!(line, "{cell:>width$}  ") } else { write!(line, "{cell:<width$}  ") };
+        }
+        let _ = writeln!(table, "{}", line.trim_end());
+    }
+    table
+}
+
+fn listeners(listeners: &[ListenerReport]) -> String {
+    let each = listeners.iter().map(|ListenerReport { addr, port, service }| match addr {
+        None => format!("{port}={service}"),
+        Some(IpAddr::V4(addr)) => format!("{addr}:{port}={service}"),
+        Some(IpAddr::V6(addr)) => format!("[{addr}]:{port}={service}"),
+    });
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// Numbers in their order, runs of successors drawn together: `0-3,7`.
+pub fn ranges(numbers: &[u32]) -> String {
+    let runs = numbers.chunk_by(|a, b| a.checked_add(1) == Some(*b));
+    let each = runs.map(|run| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        _ => run[0].to_string(),
+    });
+    each.collect::<Vec<_>>().join(",")
+}
+
+fn core(core: Option<u32>) -> String {
+    core.map_or_else(|| "-".to_owned(), |core| core.to_string())
+}
+
+/// A number with its thousands apart: `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i != 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A span of time in its two largest units: `1m 23s`. Below a minute with tenths of a second.
+fn span(seconds: f64) -> String {
+    let whole = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    let s = whole.as_secs();
+    match s {
+        0..60 => format!("{s}.{}s", whole.subsec_millis() / 100),
+        60..3_600 => format!("{}m {}s", s / 60, s % 60),
+        3_600..86_400 => format!("{}h {}m", s / 3_600, s / 60 % 60),
+        _ => format!("{}d {}h", s / 86_400, s / 3_600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::report::{FlowRow, tests::example};
+
+    #[test]
+    fn the_ready_line_names_interface_modes_queues_cores_and_listeners() {
+        let line = ready(&example());
+        assert_eq!(line, "handfast: ready: hf-server (native, copy) queues 0-1 cores 0,1: 80=http, [::1]:7000=discard");
+    }
+
+    #[test]
+    fn the_page_is_aligned_and_leaves_out_what_is_zero() {
+        let page = stats(&example());
+        let expected = "\
+handfast 0.1.0 on hf-server (native, copy), up 1m 23s
+listening  80=http, [::1]:7000=discard
+
+queue  core  flows  half-open  rx frames  tx frames  drops
+    0     0  2/100       1/10          3          0      1
+    1     1  2/100       1/10          3          0      1
+  all        4/200       2/20          6          0      2
+
+states
+  SYN-RECEIVED  2
+  ESTABLISHED   2
+
+engine
+  received              6
+  transmitted_in_place  2
+  accepted              2
+  passive_opens         4
+
+drops
+  bad_tcp_checksum  2
+
+port
+  rx_frames    6
+  rx_bytes   360
+
+UMEM frames
+  total       16
+  fill         8
+  tx_pending   2
+  tx           2
+  free         4
+
+steering
+  redirected  6
+  passed      4
+
+ledgers    OUT OF BALANCE: 0 received frames, 0 flows and 1 UMEM frames are unaccounted for
+";
+        assert_eq!(page, expected);
+    }
+
+    #[test]
+    fn balanced_books_are_called_balanced() {
+        let mut report = example();
+        report.ledgers = Ledgers::default();
+        report.draining = true;
+        let page = stats(&report);
+        assert!(page.ends_with("ledgers    balanced: every frame and flow is accounted for\n"));
+        assert!(page.lines().next().unwrap().ends_with("draining: no new connections"));
+        let closing = summary(&Summary { ended_by: EndedBy::Signal, stats: report });
+        assert!(closing.starts_with("stopped by a signal after 1m 23s\nhandfast 0.1.0"), "{closing}");
+    }
+
+    #[test]
+    fn flows_stand_in_a_table() {
+        let flow = FlowRow {
+            queue: 1,
+            state: "FIN-WAIT-2".into(),
+            local: "10.0.0.1:80".into(),
+            remote: "[2001:db8::2]:40000".into(),
+            due_ms: 1_005,
+            srtt_us: 250,
+            queued: 0,
+            snd_una: 7,
+            snd_nxt: 4_294_967_295,
+            rcv_nxt: 9,
+            retries: 0,
+            service: "close".into(),
+        };
+        let short = FlowRow { remote: "10.0.0.2:1".into(), ..flow.clone() };
+        let table = flows(&Flows { matching: 1_200, flows: vec![flow, short] });
+        let expected = "\
+queue  state       local        remote                timer   srtt  queued  snd.una     snd.nxt  rcv.nxt  retries  service
+    1  FIN-WAIT-2  10.0.0.1:80  [2001:db8::2]:40000  1.005s  250us       0        7  4294967295        9        0  close
+    1  FIN-WAIT-2  10.0.0.1:80  10.0.0.2:1           1.005s  250us       0        7  4294967295        9        0  close
+2 of 1,200 flows
+";
+        assert_eq!(table, expected);
+        assert_eq!(flows(&Flows::default()), "0 of 0 flows\n");
+    }
+
+    #[test]
+    fn reload_and_drain_say_what_they_did() {
+        let answer = Reloaded {
+            added: vec!["81=http".into()],
+            unchanged: vec!["80=http".into()],
+            needs_restart: vec!["flows".into()],
+            ..Reloaded::default()
+        };
+        let text = "added      81=http\nunchanged  80=http\nneeds a restart to take effect: flows\n";
+        assert_eq!(reloaded(&answer), text);
+        assert_eq!(drained(&Drained { remaining: 1_000 }), "not drained: 1,000 flows are left\n");
+        assert_eq!(drained(&Drained { remaining: 0 }), "drained: no flow is left\n");
+    }
+
+    #[test]
+    fn successors_are_drawn_together() {
+        assert_eq!(ranges(&[0, 1, 2, 5, 8, 7]), "0-2,5,8,7");
+        assert_eq!(ranges(&[u32::MAX, 0]), "4294967295,0");
+        assert_eq!(ranges(&[]), "");
+    }
+
+    #[test]
+    fn numbers_and_spans_are_grouped_for_reading() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+        for (seconds, text) in
+            [(0.25, "0.2s"), (59.99, "59.9s"), (60.0, "1m 0s"), (7_384.0, "2h 3m"), (180_000.0, "2d 2h")]
+        {
+            assert_eq!(span(seconds), text);
+        }
+        assert_eq!(span(f64::NAN), "0.0s");
+    }
+}
