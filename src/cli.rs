@@ -9,15 +9,17 @@ use crate::control::client::{ClientError, call};
 use crate::control::config::{Config, Source, default_control};
 use crate::control::listen::{Listen, ServiceSpec};
 use crate::control::logs::{self, LogFormat};
+use crate::bench::lab;
 use crate::control::preflight;
 use crate::control::problem::Problems;
 use crate::control::protocol::{
     DEFAULT_FLOWS_LIMIT, DrainRequest, FlowsRequest, MAX_DRAIN_TIMEOUT_MS, MAX_FLOWS_LIMIT, ReloadRequest, Request,
     STATES,
 };
+use crate::control::supervisor::{self, ServeError};
 use crate::control::settings::{KEYS, Kind, Origin, Settings, Table, interface_name};
 use crate::control::values::{Count, Millis};
-use crate::observe::report::{Drained, Flows, Reloaded};
+use crate::observe::report::{Drained, EndedBy, Flows, Reloaded};
 use crate::observe::{json, text};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
@@ -64,8 +66,8 @@ Examples:
 Exit status: 0 success, 1 failed while running, 2 wrong usage or configuration.";
 
 const RELOAD_EXAMPLES: &str = "\
-Only listeners change; what else differs in the file is named and needs a restart. A wrong
-configuration changes nothing.
+Listeners and the limits and times of the TCP change; what else differs in the file is named and
+needs a restart. A wrong configuration changes nothing.
 
 Examples:
   handfast reload -i eth0
@@ -98,7 +100,7 @@ enum Commands {
         #[arg(long)]
         json: bool,
     },
-    /// Have a running server read its configuration again and take over its listeners
+    /// Have a running server read its configuration again and take over its listeners and limits
     #[command(after_help = RELOAD_EXAMPLES)]
     Reload {
         #[command(flatten)]
@@ -113,7 +115,7 @@ enum Commands {
         #[arg(long)]
         json: bool,
     },
-    /// Have a running server accept nothing more, and wait for its connections to end
+    /// Have a running server accept nothing more, wait for its connections to end, and exit
     Drain {
         #[command(flatten)]
         server: ServerArgs,
@@ -124,6 +126,8 @@ enum Commands {
         #[arg(long)]
         json: bool,
     },
+    /// Make a lab of two network namespaces joined by a veth pair, and drive responders in it with kernel sockets
+    Lab(lab::LabArgs),
 }
 
 /// Which running server is meant.
@@ -229,9 +233,15 @@ enum Failure {
     /// Connections were left when the time to drain was over: exit status 1. Said on standard output already.
     #[error("{0} connections are left; ask again with a longer --timeout, or stop the server")]
     NotDrained(u64),
-    /// Exit status 1.
-    #[error("preflight of interface {0} passed, but serving is not linked into this build; use a build that has it")]
-    NotLinked(String),
+    /// Serving could not start: exit status 1.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// A worker ended by itself: exit status 1.
+    #[error("serving {0} ended early, because a worker did; the log says why")]
+    Worker(String),
+    /// The lab or its clients: the status is theirs.
+    #[error(transparent)]
+    Lab(#[from] lab::RunError),
 }
 
 impl Failure {
@@ -243,7 +253,9 @@ impl Failure {
             | Self::Output(_)
             | Self::Path { .. }
             | Self::NotDrained(_)
-            | Self::NotLinked(_) => 1,
+            | Self::Serve(_)
+            | Self::Worker(_) => 1,
+            Self::Lab(error) => error.exit_status(),
         }
     }
 }
@@ -262,6 +274,7 @@ pub fn main() -> ExitCode {
         }
         Commands::Reload { server, config, listen, json } => reload(&server, config.as_deref(), listen, json),
         Commands::Drain { server, timeout, json } => drain(&server, timeout, json),
+        Commands::Lab(args) => lab::run(args).map_err(Failure::Lab),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -278,8 +291,16 @@ fn serve(source: Source) -> Result<(), Failure> {
     for note in &preflight.notes {
         tracing::warn!("{note}");
     }
-    tracing::info!("memory: {}", preflight.memory);
-    Err(Failure::NotLinked(config.interface))
+    eprintln!("handfast: memory: {}", preflight.memory);
+    let summary = supervisor::run(&config, &preflight)?;
+    let text = if config.json { json::line(&summary) + "\n" } else { text::summary(&summary) };
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()?;
+    match summary.ended_by {
+        EndedBy::Signal | EndedBy::Duration | EndedBy::Drain => Ok(()),
+        EndedBy::Failure => Err(Failure::Worker(config.interface)),
+    }
 }
 
 fn reload(server: &ServerArgs, config: Option<&Path>, listens: Vec<Listen>, json: bool) -> Result<(), Failure> {

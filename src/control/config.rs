@@ -7,7 +7,7 @@ use super::file;
 use super::listen::{HttpFiles, Listen, ListenChanges, MAX_LISTENS, ServiceSpec, read_http_file};
 use super::problem::{Problem, Problems};
 use super::protocol::ReloadRequest;
-use super::settings::{KEYS, Key, Origin, Settings};
+use super::settings::{KEYS, Key, Origin, Settings, Table};
 use super::values::{BindMode, Indexes, Millis, PartialChecksums, XdpMode};
 use crate::tcp::config::TcpConfig;
 use std::path::{Path, PathBuf};
@@ -112,16 +112,16 @@ impl Config {
         Problems::none_or("the configuration", problems, Config { source, ..config })
     }
 
-    /// What a running server's configuration becomes by a reload, how the listeners differ, and the names of settings
-    /// that now differ but only take effect with a restart.
+    /// What a running server's configuration becomes by a reload, and what that changes.
     ///
     /// The file is read again: the one named in the request, else the one of the start. What the request names comes
-    /// before the flags of the start. Only listeners (with the content of their files) are taken over.
+    /// before the flags of the start. Listeners (with the content of their files) and the limits and times of the TCP are
+    /// taken over.
     ///
     /// # Errors
     ///
     /// Everything that is wrong with the new configuration; the old one stays in force.
-    pub fn reload(&self, request: &ReloadRequest) -> Result<(Config, ListenChanges, Vec<&'static str>), Problems> {
+    pub fn reload(&self, request: &ReloadRequest) -> Result<(Config, Changes), Problems> {
         let mut source = self.source.clone();
         let listen = Key::find("listen").expect("there is a setting for listeners");
         if request.config.is_some() {
@@ -135,12 +135,26 @@ impl Config {
             }
         }
         let new = Config::load(source)?;
-        let changes = ListenChanges::between((&self.listens, &self.http_files), (&new.listens, &new.http_files));
-        let differs = |key: &&Key| key.name != listen.name && key.show(&new) != key.show(self);
-        let restart = KEYS.iter().filter(differs).map(|key| key.name).collect();
-        let Config { listens, http_files, source, .. } = new;
-        Ok((Config { listens, http_files, source, ..self.clone() }, changes, restart))
+        let listens = ListenChanges::between((&self.listens, &self.http_files), (&new.listens, &new.http_files));
+        let differing = |table: Table| {
+            let differs = |key: &&Key| key.table == table && key.name != listen.name && key.show(&new) != key.show(self);
+            KEYS.iter().filter(differs).map(|key| key.name).collect()
+        };
+        let changes = Changes { listens, limits: differing(Table::Tcp), needs_restart: differing(Table::Top) };
+        let Config { listens, http_files, tcp, source, .. } = new;
+        Ok((Config { listens, http_files, tcp, source, ..self.clone() }, changes))
     }
+}
+
+/// What a reload changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The listeners.
+    pub listens: ListenChanges,
+    /// Names of limits and times that have another value now.
+    pub limits: Vec<&'static str>,
+    /// Names of settings that now differ but only take effect with a restart.
+    pub needs_restart: Vec<&'static str>,
 }
 
 /// Sets everything that was given and checks it, also against one another. What is wrong keeps its default in the
@@ -360,10 +374,11 @@ mod tests {
         let old = Config::load(source).unwrap();
         std::fs::write(&path, "listen = [\"80=close\", \"81=http\"]\nflows = 2000\n[tcp]\ntime-wait = \"1s\"\n")
             .unwrap();
-        let (new, changes, restart) = old.reload(&ReloadRequest::default()).unwrap();
-        assert_eq!(changes.changed, ["80=close".parse().unwrap()]);
-        assert_eq!(changes.added, ["81=http".parse().unwrap()]);
-        assert_eq!(restart, ["flows", "time-wait"]);
+        let (new, changes) = old.reload(&ReloadRequest::default()).unwrap();
+        assert_eq!(changes.listens.changed, ["80=close".parse().unwrap()]);
+        assert_eq!(changes.listens.added, ["81=http".parse().unwrap()]);
+        assert_eq!((changes.limits, changes.needs_restart), (vec!["time-wait"], vec!["flows"]));
+        assert_eq!(new.tcp.time_wait_ms, 1_000);
         assert_eq!((new.listens.len(), new.flows), (2, 1000), "only listeners are taken over");
 
         let request = ReloadRequest { config: None, listen: vec!["9=discard".into()] };

@@ -1,4 +1,5 @@
-//! Everything around the workers that is not on the data path: what is asked for ([`settings`], [`mod@file`], [`config`],
+//! Everything around the workers that is not on the data path: how a server runs ([`supervisor`] starts and ends it, [`crew`]
+//! holds its workers, [`roster`] its listeners, [`office`] answers for it), what is asked for ([`settings`], [`mod@file`], [`config`],
 //! [`listen`], [`values`]), whether the machine can do it ([`preflight`] judges what [`machine`] and [`link`] find), how a
 //! running server is talked to ([`socket`], [`client`], [`protocol`]), and what is said about it ([`logs`], [`notify`],
 //! [`problem`]).
@@ -9,15 +10,19 @@
 
 pub mod client;
 pub mod config;
+pub mod crew;
 pub mod file;
 pub mod link;
 pub mod listen;
 pub mod logs;
 pub mod machine;
 pub mod notify;
+pub mod office;
 pub mod preflight;
 pub mod problem;
 pub mod protocol;
+pub mod roster;
 pub mod settings;
 pub mod socket;
+pub mod supervisor;
 pub mod values;

@@ -265,6 +265,8 @@ pub struct Reloaded {
     pub changed: Vec<String>,
     /// Listeners that are as they were.
     pub unchanged: Vec<String>,
+    /// Limits and times that have another value now.
+    pub limits: Vec<String>,
     /// Settings that differ now, but take effect with a restart only.
     pub needs_restart: Vec<String>,
 }

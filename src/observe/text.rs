@@ -77,11 +77,14 @@ pub fn flows(flows: &Flows) -> String {
 /// What a reload did.
 pub fn reloaded(reloaded: &Reloaded) -> String {
     let mut page = String::new();
-    let Reloaded { added, removed, changed, unchanged, needs_restart } = reloaded;
+    let Reloaded { added, removed, changed, unchanged, limits, needs_restart } = reloaded;
     for (word, list) in [("added", added), ("removed", removed), ("changed", changed), ("unchanged", unchanged)] {
         for listener in list {
             let _ = writeln!(page, "{word:<10} {listener}");
         }
+    }
+    if !limits.is_empty() {
+        let _ = writeln!(page, "{:<10} {}", "limits", limits.join(", "));
     }
     if !needs_restart.is_empty() {
         let _ = writeln!(page, "needs a restart to take effect: {}", needs_restart.join(", "));
@@ -307,10 +310,11 @@ queue  state       local        remote                timer   srtt  queued  snd.
         let answer = Reloaded {
             added: vec!["81=http".into()],
             unchanged: vec!["80=http".into()],
+            limits: vec!["time-wait".into()],
             needs_restart: vec!["flows".into()],
             ..Reloaded::default()
         };
-        let text = "added      81=http\nunchanged  80=http\nneeds a restart to take effect: flows\n";
+        let text = "added      81=http\nunchanged  80=http\nlimits     time-wait\nneeds a restart to take effect: flows\n";
         assert_eq!(reloaded(&answer), text);
         assert_eq!(drained(&Drained { remaining: 1_000 }), "not drained: 1,000 flows are left\n");
         assert_eq!(drained(&Drained { remaining: 0 }), "drained: no flow is left\n");

@@ -1,0 +1,262 @@
+//! Where a running server is asked and changed: the control socket's requests, put to workers, roster and steering.
+
+use super::config::Config;
+use super::crew::{Crew, CrewError};
+use super::protocol::{DrainRequest, ErrorCode, FlowsRequest, Refusal, ReloadRequest};
+use super::roster::Roster;
+use super::socket::Handler;
+use super::supervisor::per_worker;
+use crate::observe::report::{
+    Drained, Figures, FlowRow, Flows, Ledgers, ListenerReport, Mode, Reloaded, Stats, Values, WorkerReport,
+};
+use crate::engine::snapshot::FlowSnapshot;
+use crate::steer::{SteerError, Steering};
+use crate::tcp::config::TcpConfig;
+use crate::tcp::state::State;
+use crate::worker::report::Report;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often a drain looks whether it is done.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// What a server is told from inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// SIGINT or SIGTERM.
+    Signal,
+    /// The worker of this queue has ended.
+    WorkerEnded(u32),
+}
+
+/// What a reload changes.
+#[derive(Debug)]
+struct Rules {
+    config: Config,
+    /// The TCP's configuration with the segment sizes of the interface; limits over all workers.
+    tcp: TcpConfig,
+    roster: Roster,
+    steering: Steering,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Office {
+    mode: Mode,
+    started: Instant,
+    /// Written once, when the workers are stopped.
+    crew: RwLock<Crew>,
+    rules: Mutex<Rules>,
+    draining: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Office {
+    /// An office for workers and a program that are started already.
+    pub fn new(config: Config, mode: Mode, tcp: TcpConfig, crew: Crew, steering: Steering, roster: Roster) -> Self {
+        Self {
+            mode,
+            started: Instant::now(),
+            crew: RwLock::new(crew),
+            rules: Mutex::new(Rules { config, tcp, roster, steering }),
+            draining: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    fn rules(&self) -> MutexGuard<'_, Rules> {
+        // A panic while they were held would have left them between two rules; what is steered is still one of them.
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn crew(&self) -> RwLockReadGuard<'_, Crew> {
+        self.crew.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The whole report, as of the workers' last publications.
+    pub fn report(&self) -> Stats {
+        let rules = self.rules();
+        let half_open_limit = u64::from(rules.tcp.half_open_limit);
+        let mut total = Figures::default();
+        let mut ledgers = Ledgers::default();
+        let mut workers = Vec::new();
+        for (queue, core, report) in self.crew().reports() {
+            let figures = figures(&report, half_open_limit);
+            total.add(&figures);
+            ledgers.add(&Ledgers::of(&report.counters, &report.ledger, report.flows));
+            workers.push(WorkerReport { queue, core, figures });
+        }
+        let steering = match rules.steering.counters() {
+            Ok(counters) => counters.iter().map(|(counter, count)| (counter.name(), count)).collect(),
+            Err(error) => {
+                tracing::warn!("{error}");
+                Values::default()
+            }
+        };
+        let listener = |listen: &super::listen::Listen| ListenerReport {
+            addr: listen.addr,
+            port: listen.port,
+            service: listen.service.to_string(),
+        };
+        Stats {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            interface: rules.config.interface.clone(),
+            uptime_s: self.started.elapsed().as_secs_f64(),
+            mode: self.mode.clone(),
+            listeners: rules.roster.open().map(listener).collect(),
+            workers,
+            total,
+            steering,
+            ledgers,
+            draining: self.draining.load(Ordering::Relaxed),
+        }
+    }
+
+    /// True once a drain has left no open connection.
+    pub fn is_drained(&self) -> bool {
+        self.draining.load(Ordering::Relaxed) && self.crew().open_connections() == 0
+    }
+
+    /// Stops steering to listeners that were closed and whose last connection has ended.
+    pub fn look_after_closed_listeners(&self) {
+        let mut rules = self.rules();
+        if !rules.roster.has_closed() {
+            return;
+        }
+        let counted = self.crew().flows(None, 0, rules.roster.len());
+        match counted {
+            Ok((_, flows)) => {
+                if rules.roster.note_flows(&flows) {
+                    let endpoints = rules.roster.endpoints();
+                    if let Err(error) = rules.steering.set_endpoints(&endpoints) {
+                        tracing::error!("{error}");
+                    }
+                }
+            }
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+
+    /// Gives the interface back to the kernel and ends the workers. What they counted can still be asked.
+    pub fn stop_serving(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.rules().steering.detach();
+        self.crew.write().unwrap_or_else(PoisonError::into_inner).stop();
+    }
+}
+
+/// One worker's figures.
+fn figures(report: &Report, half_open_limit: u64) -> Figures {
+    let mut figures = Figures {
+        port: report.port.named().collect(),
+        ledger: report.ledger.named().collect(),
+        xdp_statistics: report.kernel.named().collect(),
+        states: State::ALL.iter().map(|state| (state.name(), report.states[state.index()])).collect(),
+        flows: report.flows,
+        flows_capacity: report.capacity,
+        half_open: report.half_open(),
+        half_open_limit,
+        ..Figures::default()
+    };
+    figures.set_counters(&report.counters);
+    figures
+}
+
+fn row(queue: u32, flow: &FlowSnapshot, roster: &Roster) -> FlowRow {
+    FlowRow {
+        queue,
+        state: flow.state.name().to_owned(),
+        local: flow.tuple.local().to_string(),
+        remote: flow.tuple.remote().to_string(),
+        due_ms: u64::from(flow.due_in_ms),
+        srtt_us: u64::from(flow.srtt_us),
+        queued: u64::from(flow.queued),
+        snd_una: flow.snd_una.0,
+        snd_nxt: flow.snd_nxt.0,
+        rcv_nxt: flow.rcv_nxt.0,
+        retries: u32::from(flow.retries),
+        service: roster.service(flow.listener),
+    }
+}
+
+/// A worker that does not answer.
+fn silent(error: CrewError) -> Refusal {
+    Refusal::new(ErrorCode::Refused, error.to_string())
+}
+
+/// Maps that could not be written.
+fn unsteered(error: SteerError) -> Refusal {
+    Refusal::new(ErrorCode::Refused, error.to_string())
+}
+
+impl Handler for Office {
+    fn stats(&self) -> Result<Stats, Refusal> {
+        Ok(self.report())
+    }
+
+    fn flows(&self, request: &FlowsRequest) -> Result<Flows, Refusal> {
+        let state = request.state.as_deref().map(|name| {
+            State::ALL.into_iter().find(|state| state.name() == name).ok_or_else(|| {
+                Refusal::new(ErrorCode::Refused, format!("no flow of this server is ever in state {name}"))
+            })
+        });
+        let state = state.transpose()?;
+        let crew = self.crew();
+        let matching = crew.reports().map(|(_, _, report)| match state {
+            Some(state) => report.states[state.index()],
+            None => report.flows,
+        });
+        let matching = matching.sum();
+        let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
+        let (queries, _) = crew.flows(state, limit, 0).map_err(silent)?;
+        let roster = &self.rules().roster;
+        let rows = queries.iter().flat_map(|(queue, query)| query.flows.iter().map(|flow| row(*queue, flow, roster)));
+        Ok(Flows { matching, flows: rows.collect() })
+    }
+
+    /// The workers know new listeners before segments are steered to them, and segments are steered to closed ones until their
+    /// last connection has ended: no frame meets a kernel without a listener.
+    fn reload(&self, request: &ReloadRequest) -> Result<Reloaded, Refusal> {
+        let refused = |error: &dyn ToString| Refusal::new(ErrorCode::Refused, error.to_string());
+        let mut rules = self.rules();
+        let (config, changes) = rules.config.reload(request).map_err(|problems| refused(&problems))?;
+        let mut roster = rules.roster.clone();
+        roster.set(&config.listens, &config.http_files).map_err(|error| refused(&error))?;
+        let crew = self.crew();
+        crew.set_listeners(|| roster.table()).map_err(silent)?;
+        rules.roster = roster;
+        let endpoints = rules.roster.endpoints();
+        rules.steering.set_endpoints(&endpoints).map_err(unsteered)?;
+        let TcpConfig { mss_v4, mss_v6, .. } = rules.tcp;
+        rules.tcp = TcpConfig { mss_v4, mss_v6, ..config.tcp.clone() };
+        crew.set_tcp_config(&per_worker(&rules.tcp, crew.reports().count())).map_err(silent)?;
+        rules.config = config;
+        let text = |listens: &[super::listen::Listen]| listens.iter().map(ToString::to_string).collect();
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        Ok(Reloaded {
+            added: text(&changes.listens.added),
+            removed: text(&changes.listens.removed),
+            changed: text(&changes.listens.changed),
+            unchanged: text(&changes.listens.unchanged),
+            limits: names(&changes.limits),
+            needs_restart: names(&changes.needs_restart),
+        })
+    }
+
+    /// Connections that only wait out their TIME-WAIT are not waited for: nothing can be lost with them.
+    fn drain(&self, request: &DrainRequest) -> Result<Drained, Refusal> {
+        self.crew().drain().map_err(silent)?;
+        self.draining.store(true, Ordering::Relaxed);
+        let asked = Instant::now();
+        let timeout = Duration::from_millis(request.timeout_ms);
+        loop {
+            let remaining = self.crew().open_connections();
+            if remaining == 0 || asked.elapsed() >= timeout || self.stopping.load(Ordering::Relaxed) {
+                return Ok(Drained { remaining });
+            }
+            thread::sleep(DRAIN_POLL);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! `serve`, from a validated configuration to the closing summary: program, ports, workers, control socket, and their end.
+//!
+//! The order of the start is what keeps it safe: the program is attached while it steers nothing, sockets and workers come
+//! next, and only when all of them are ready the endpoints are steered. The end goes the other way round. What is not here:
+//! what a request means ([`super::office`]), and everything on the data path.
+
+use super::config::Config;
+use super::crew::{Crew, CrewError, Job};
+use super::notify;
+use super::office::{Event, Office};
+use super::preflight::Preflight;
+use super::roster::{OutOfIds, Roster};
+use super::socket::{Server, SocketError};
+use super::values;
+use crate::engine::{EngineConfig, Secrets};
+use crate::observe::report::{EndedBy, Mode, Summary};
+use crate::observe::text;
+use crate::port::BURST_FRAMES;
+use crate::port::xsk::{self, XskConfig, XskError, XskPort};
+use crate::steer::{AttachMode, DEFAULT_MAX_ENDPOINTS, MacFilter, SteerError, SteerOptions, Steering};
+use crate::tcp::config::TcpConfig;
+use crate::wire::parse::PartialChecksums;
+use crate::worker::Idle;
+use crate::worker::clock::MonotonicClock;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often a running server looks after what nobody tells it: closed listeners, the end of a drain.
+const ROUND: Duration = Duration::from_millis(200);
+
+/// Why serving failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The steering program.
+    #[error(transparent)]
+    Steer(#[from] SteerError),
+    /// An AF_XDP port.
+    #[error(transparent)]
+    Port(#[from] XskError),
+    /// A worker.
+    #[error(transparent)]
+    Crew(#[from] CrewError),
+    /// The control socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// Listeners.
+    #[error(transparent)]
+    Listeners(#[from] OutOfIds),
+    /// No random numbers.
+    #[error("drawing keys: the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+    /// No signals.
+    #[error("waiting for SIGINT and SIGTERM: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Serves until a signal, the end of the duration, or the end of a drain, and says what was done.
+///
+/// # Errors
+///
+/// Whatever stands in the way of starting. What was started by then is taken back.
+pub fn run(config: &Config, preflight: &Preflight) -> Result<Summary, ServeError> {
+    let (events, happened) = channel();
+    let signals = watch_signals(events.clone())?;
+    let mut steering = Steering::load(SteerOptions {
+        queues: preflight.rx_queues,
+        max_endpoints: DEFAULT_MAX_ENDPOINTS,
+        mac: MacFilter::Own(preflight.mac),
+    })?;
+    let attached = steering.attach(preflight.link.index, attach_mode(config.xdp_mode))?;
+    if let Some(cause) = attached.native_refused {
+        tracing::warn!("{}: the driver takes no XDP program ({cause}); it runs in generic mode", config.interface);
+    }
+    let mut roster = Roster::default();
+    roster.set(&config.listens, &config.http_files)?;
+    let (crew, bind) = start_crew(config, preflight, &steering, &roster, &events)?;
+    steering.set_endpoints(&roster.endpoints())?;
+    let mode = Mode { xdp: attached.mode.to_string(), bind: bind.to_owned() };
+    let office = Arc::new(Office::new(config.clone(), mode, preflight.tcp.clone(), crew, steering, roster));
+    let server = Server::start(&config.control, Arc::clone(&office) as Arc<_>)?;
+
+    let line = text::ready(&office.report());
+    eprintln!("{line}");
+    notify::ready(&line);
+    let ended_by = wait(&office, &happened, config.duration);
+    notify::stopping();
+
+    office.stop_serving();
+    server.stop();
+    signals.close();
+    Ok(Summary { ended_by, stats: office.report() })
+}
+
+/// Opens a port on each queue and starts its worker. Returns how the ports are bound, too.
+fn start_crew(
+    config: &Config,
+    preflight: &Preflight,
+    steering: &Steering,
+    roster: &Roster,
+    events: &Sender<Event>,
+) -> Result<(Crew, &'static str), ServeError> {
+    let secrets = secrets()?;
+    let clock = MonotonicClock::start();
+    let idle = if config.busy { Idle::Spin } else { Idle::Sleep };
+    let tcp = per_worker(&preflight.tcp, preflight.queues.len());
+    let mut crew = Crew::default();
+    let mut zero_copy = true;
+    for (queue, core) in preflight.queues.iter().zip(&preflight.cores) {
+        let port = XskPort::open(&xsk_config(config, preflight, *queue)?)?;
+        steering.set_socket(*queue, port.fd())?;
+        zero_copy &= port.zero_copy();
+        let engine = EngineConfig {
+            tcp: tcp.clone(),
+            flows: preflight.flows_per_queue,
+            burst: BURST_FRAMES,
+            mac: preflight.mac,
+            partial_checksums: match preflight.accept_partial_checksums {
+                true => PartialChecksums::Accept,
+                false => PartialChecksums::Refuse,
+            },
+        };
+        let job = Job { queue: *queue, core: *core, port, engine, listeners: roster.table() };
+        crew.start(job, &secrets, clock, idle, events.clone())?;
+    }
+    Ok((crew, if zero_copy { "zero-copy" } else { "copy" }))
+}
+
+/// The port of one queue. Rings of half the frames each: what is received and what is sent share them.
+fn xsk_config(config: &Config, preflight: &Preflight, queue: u32) -> Result<XskConfig, XskError> {
+    let rings = (config.frames / 2).max(1);
+    let default = XskConfig::new(&config.interface, queue).for_mtu(preflight.link.mtu)?;
+    Ok(XskConfig {
+        frames: config.frames,
+        rx_ring: rings,
+        tx_ring: rings,
+        fill_ring: rings,
+        completion_ring: rings,
+        bind: match config.bind {
+            values::BindMode::Auto => xsk::BindMode::Auto,
+            values::BindMode::Copy => xsk::BindMode::Copy,
+            values::BindMode::ZeroCopy => xsk::BindMode::ZeroCopy,
+        },
+        ..default
+    })
+}
+
+fn attach_mode(mode: values::XdpMode) -> AttachMode {
+    match mode {
+        values::XdpMode::Auto => AttachMode::Auto,
+        values::XdpMode::Native => AttachMode::Native,
+        values::XdpMode::Generic => AttachMode::Generic,
+    }
+}
+
+/// Limits that hold over all workers, as one worker's share, rounded up.
+pub(super) fn per_worker(tcp: &TcpConfig, workers: usize) -> TcpConfig {
+    let share = |limit: u32| limit.div_ceil(u32::try_from(workers.max(1)).unwrap_or(u32::MAX));
+    TcpConfig {
+        challenges_per_second: share(tcp.challenges_per_second),
+        resets_per_second: share(tcp.resets_per_second),
+        ..tcp.clone()
+    }
+}
+
+/// Draws the keys of the engines.
+fn secrets() -> Result<Secrets, ServeError> {
+    let mut bytes = [0; 36];
+    getrandom::fill(&mut bytes).map_err(ServeError::Random)?;
+    let word = |at: usize| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[at..at + 8]);
+        u64::from_ne_bytes(word)
+    };
+    let mut isn = [0; 16];
+    isn.copy_from_slice(&bytes[16..32]);
+    let mut offset = [0; 4];
+    offset.copy_from_slice(&bytes[32..]);
+    Ok(Secrets { flow_hash: [word(0), word(8)], isn, timestamp_offset: u32::from_ne_bytes(offset) })
+}
+
+/// Makes an event of SIGINT and SIGTERM, until the handle is closed.
+fn watch_signals(events: Sender<Event>) -> Result<Handle, ServeError> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(ServeError::Signals)?;
+    let handle = signals.handle();
+    let forward = move || {
+        for _ in signals.forever() {
+            if events.send(Event::Signal).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(forward).map_err(ServeError::Signals)?;
+    Ok(handle)
+}
+
+/// Waits for the end, and looks after the office meanwhile.
+fn wait(office: &Office, happened: &Receiver<Event>, duration: Option<Duration>) -> EndedBy {
+    let started = Instant::now();
+    loop {
+        let left = duration.map_or(ROUND, |duration| duration.saturating_sub(started.elapsed()).min(ROUND));
+        match happened.recv_timeout(left) {
+            Ok(Event::Signal) => return EndedBy::Signal,
+            Ok(Event::WorkerEnded(queue)) => {
+                tracing::error!(queue, "the worker has ended; serving stops");
+                return EndedBy::Failure;
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+        if duration.is_some_and(|duration| started.elapsed() >= duration) {
+            return EndedBy::Duration;
+        }
+        if office.is_drained() {
+            return EndedBy::Drain;
+        }
+        office.look_after_closed_listeners();
+    }
+}
