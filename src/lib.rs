@@ -1,4 +1,5 @@
 //! handfast
+pub mod arch;
 #[cfg(feature = "xdp")]
 pub mod bench;
 #[cfg(feature = "xdp")]
