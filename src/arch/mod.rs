@@ -1,1 +1,4 @@
-//! arch
+//! [unsafe room] What needs the machine or the kernel directly and has no safe wrapper in the crates used.
+
+#[cfg(feature = "xdp")]
+pub mod bpf;

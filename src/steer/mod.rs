@@ -1,1 +1,257 @@
-//! steer
+//! Steering: loads bpf/steer.bpf.c, attaches it to an interface, and keeps its maps.
+//!
+//! [`Steering`] owns the loaded program, its maps and the link to the interface. [`contract`] mirrors bpf/contract.h,
+//! [`endpoints`] decides what the maps hold, [`attach`] makes the link. What is not here: frames, per-flow TCP state, the
+//! AF_XDP sockets themselves (they arrive as descriptors), and threads; all of this is the control path.
+
+#![forbid(unsafe_code)]
+
+pub mod attach;
+pub mod contract;
+pub mod endpoints;
+pub mod error;
+
+pub use attach::{AttachMode, Attached, Interface, Occupant, XdpMode, occupant};
+pub use contract::{SteerCounter, SteerCounters};
+pub use endpoints::Endpoint;
+pub use error::SteerError;
+
+use contract::{ANY_ADDRESS, ANY_MAC, Config};
+use endpoints::{Image, Step};
+use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, Program};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// The compiled program (see bpf/build.rs).
+static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
+
+/// The program's name in the object, and in `bpftool prog`.
+const PROGRAM: &str = "handfast_steer";
+
+/// How many endpoints there is room for if nobody asks for more.
+pub const DEFAULT_MAX_ENDPOINTS: u32 = 10_240;
+
+/// Rows that an endpoint takes in the endpoint map: its own and its address's, each twice while one set replaces another.
+const ROWS_PER_ENDPOINT: u32 = 4;
+
+/// Which destination MAC addresses are taken. Frames for others stay with the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MacFilter {
+    /// The interface's own address.
+    Own([u8; 6]),
+    /// Every address, for an interface in promiscuous mode.
+    Any,
+}
+
+/// What the maps are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SteerOptions {
+    /// How many receive queues the interface has; at least 1.
+    pub queues: u32,
+    /// How many endpoints there may be at once; at least 1.
+    pub max_endpoints: u32,
+    /// Which frames are for us at all.
+    pub mac: MacFilter,
+}
+
+/// The loaded steering program. Dropping it detaches the program.
+#[derive(Debug)]
+pub struct Steering {
+    object: Object,
+    maps: Maps,
+    options: SteerOptions,
+    /// What the endpoint maps hold now.
+    image: Image,
+    /// Holds the program on the interface while it is open.
+    link: Option<OwnedFd>,
+}
+
+/// Handles to the maps of the loaded object.
+#[derive(Debug)]
+struct Maps {
+    config: MapHandle,
+    ports: MapHandle,
+    endpoints: MapHandle,
+    xsks: MapHandle,
+    counters: MapHandle,
+}
+
+impl Steering {
+    /// Loads the program and makes its maps. It is attached nowhere, steers no endpoint and knows no socket yet.
+    ///
+    /// # Errors
+    ///
+    /// [`SteerError::Load`] if the kernel refuses; the verifier's log is then on standard error.
+    pub fn load(options: SteerOptions) -> Result<Self, SteerError> {
+        let object = open(options).and_then(OpenObject::load).map_err(|cause| SteerError::Load { cause })?;
+        let maps = Maps::of(&object).map_err(|cause| SteerError::Load { cause })?;
+        let steering = Self { object, maps, options, image: Image::empty(), link: None };
+        steering.write_config(options.mac, false)?;
+        Ok(steering)
+    }
+
+    /// The program itself, for BPF_PROG_RUN.
+    ///
+    /// # Panics
+    ///
+    /// Never: the object is embedded and has it.
+    pub fn program(&self) -> Program<'_> {
+        self.object.progs().find(|program| program.name() == PROGRAM).expect("steer.bpf.c defines the program")
+    }
+
+    /// Attaches the program to an interface of the calling thread's network namespace. From now on every frame that the
+    /// interface receives runs through it. It goes away with [`Steering::detach`], with this value, and with the process.
+    ///
+    /// # Errors
+    ///
+    /// [`SteerError::Occupied`] if the interface has an XDP program, [`SteerError::AlreadyAttached`] if this one is
+    /// attached somewhere, [`SteerError::Attach`] if the kernel or the driver refuses the mode.
+    pub fn attach(&mut self, ifindex: u32, mode: AttachMode) -> Result<Attached, SteerError> {
+        if self.link.is_some() {
+            return Err(SteerError::AlreadyAttached { interface: Interface::from_index(ifindex) });
+        }
+        let (link, attached) = attach::attach(self.program().as_fd(), ifindex, mode)?;
+        self.link = Some(link);
+        Ok(attached)
+    }
+
+    /// Takes the program off the interface, if it is on one; maps and counters stay as they are.
+    pub fn detach(&mut self) {
+        self.link = None;
+    }
+
+    /// Changes which frames are for us, for instance because the interface got another MAC address.
+    ///
+    /// # Errors
+    ///
+    /// [`SteerError::Map`]; the old filter is then still in force.
+    pub fn set_mac(&mut self, mac: MacFilter) -> Result<(), SteerError> {
+        self.write_config(mac, self.image.any_address())?;
+        self.options.mac = mac;
+        Ok(())
+    }
+
+    /// Makes these the steered endpoints. Only differences are written, additions before removals, so that traffic to an
+    /// endpoint of both the old and the new set is steered throughout.
+    ///
+    /// # Errors
+    ///
+    /// [`SteerError::EndpointPort`], [`SteerError::EndpointAddress`] and [`SteerError::TooManyEndpoints`] change nothing.
+    /// After [`SteerError::Map`], what is steered lies between the old set and the new one; another call goes on from there.
+    pub fn set_endpoints(&mut self, endpoints: &[Endpoint]) -> Result<(), SteerError> {
+        let room = self.options.max_endpoints;
+        if usize::try_from(room).is_ok_and(|room| endpoints.len() > room) {
+            return Err(SteerError::TooManyEndpoints { wanted: endpoints.len(), room });
+        }
+        for step in self.image.steps_to(&Image::of(endpoints)?) {
+            self.write(step)?;
+            self.image.take(step);
+        }
+        Ok(())
+    }
+
+    /// Gives the steered frames of a receive queue to an AF_XDP socket, which must have an RX ring and be bound to this
+    /// queue of the interface. The kernel takes it out again when the socket is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`SteerError::NoSuchQueue`], or [`SteerError::Map`] if `socket` is not an AF_XDP socket with an RX ring.
+    pub fn set_socket(&self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), SteerError> {
+        let key = self.queue_key(queue)?;
+        let written = self.maps.xsks.update(&key, &socket.as_raw_fd().to_ne_bytes(), MapFlags::ANY);
+        written.map_err(|cause| SteerError::Map {
+            tried: format!("giving the steered frames of queue {queue} to an AF_XDP socket"),
+            cause,
+        })
+    }
+
+    /// Gives the steered frames of a receive queue to nobody: they go to the kernel, which answers RST, until the
+    /// endpoints are taken away or a socket is set. No socket there is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`SteerError::NoSuchQueue`], or [`SteerError::Map`].
+    pub fn clear_socket(&self, queue: u32) -> Result<(), SteerError> {
+        let key = self.queue_key(queue)?;
+        match self.maps.xsks.delete(&key) {
+            Err(cause) if cause.kind() != ErrorKind::NotFound => {
+                Err(SteerError::Map { tried: format!("taking the AF_XDP socket off queue {queue}"), cause })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The counters, summed over all CPUs since the program was loaded. Frames that run through the program at the same
+    /// time may be counted as seen and not yet by their outcome.
+    ///
+    /// # Errors
+    ///
+    /// [`SteerError::Map`].
+    pub fn counters(&self) -> Result<SteerCounters, SteerError> {
+        let blocks = self.maps.counters.lookup_percpu(&0_u32.to_ne_bytes(), MapFlags::ANY);
+        let blocks =
+            blocks.map_err(|cause| SteerError::Map { tried: "reading the steering counters".to_owned(), cause })?;
+        Ok(SteerCounters::sum(blocks.iter().flatten().map(Vec::as_slice)))
+    }
+
+    /// The key of a queue in the socket map.
+    fn queue_key(&self, queue: u32) -> Result<[u8; 4], SteerError> {
+        let queues = self.options.queues;
+        if queue < queues { Ok(queue.to_ne_bytes()) } else { Err(SteerError::NoSuchQueue { queue, queues }) }
+    }
+
+    /// Writes one change of the endpoints into the kernel's maps.
+    fn write(&self, step: Step) -> Result<(), SteerError> {
+        let written = match step {
+            Step::InsertRow(row) => self.maps.endpoints.update(&row.to_bytes(), &[1], MapFlags::ANY),
+            Step::RemoveRow(row) => self.maps.endpoints.delete(&row.to_bytes()),
+            Step::SetPorts(index, word) => {
+                let key = u32::try_from(index).expect("an index into the port words").to_ne_bytes();
+                self.maps.ports.update(&key, &word.to_ne_bytes(), MapFlags::ANY)
+            }
+            Step::SetAnyAddress(any_address) => return self.write_config(self.options.mac, any_address),
+        };
+        written
+            .map_err(|cause| SteerError::Map { tried: format!("changing the steered endpoints, at {step:?}"), cause })
+    }
+
+    /// Writes the configuration word.
+    fn write_config(&self, mac: MacFilter, any_address: bool) -> Result<(), SteerError> {
+        let (mac, any_mac) = match mac {
+            MacFilter::Own(mac) => (mac, 0),
+            MacFilter::Any => ([0; 6], ANY_MAC),
+        };
+        let config = Config { mac, flags: any_mac | if any_address { ANY_ADDRESS } else { 0 } };
+        let written = self.maps.config.update(&0_u32.to_ne_bytes(), &config.to_bytes(), MapFlags::ANY);
+        written.map_err(|cause| SteerError::Map { tried: format!("configuring steering with {config:?}"), cause })
+    }
+}
+
+/// Opens the embedded object and sets the sizes of its maps.
+fn open(options: SteerOptions) -> libbpf_rs::Result<OpenObject> {
+    let mut object = ObjectBuilder::default().name("steer")?.open_memory(OBJECT)?;
+    for mut map in object.maps_mut() {
+        if map.name() == "endpoints" {
+            map.set_max_entries(options.max_endpoints.saturating_mul(ROWS_PER_ENDPOINT))?;
+        } else if map.name() == "xsks" {
+            map.set_max_entries(options.queues)?;
+        }
+    }
+    Ok(object)
+}
+
+impl Maps {
+    /// Finds the maps of the loaded object by the names that steer.bpf.c gives them.
+    fn of(object: &Object) -> libbpf_rs::Result<Self> {
+        let map = |name: &str| {
+            let found = object.maps().find(|map| map.name() == name);
+            MapHandle::try_from(&found.expect("steer.bpf.c defines the map"))
+        };
+        Ok(Self {
+            config: map("config")?,
+            ports: map("ports")?,
+            endpoints: map("endpoints")?,
+            xsks: map("xsks")?,
+            counters: map("counters")?,
+        })
+    }
+}

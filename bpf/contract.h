@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What the steering program and its loader agree on: the layouts of map keys and values, and the list of counters.
+ *
+ * src/steer/contract.rs says the same in Rust; a test there reads this file and fails when the two differ, so the
+ * notation is kept to what that test understands: `#define NAME decimal`, one enum, and structs of plain fields.
+ * What is not here: map definitions and sizes (steer.bpf.c, set by the loader), and any logic.
+ */
+#ifndef HANDFAST_CONTRACT_H
+#define HANDFAST_CONTRACT_H
+
+#include <linux/types.h>
+
+/* The port map: 65,536 ports of two bits each, 32 ports in a 64-bit word, the lowest port in the lowest bits. */
+#define STEER_PORT_WORDS 2048
+#define STEER_PORTS_PER_WORD 32
+#define STEER_BITS_PER_PORT 2
+/* The port belongs to an endpoint of any address. */
+#define STEER_PORT_ANY 1
+/* The port belongs to at least one endpoint with a given address: look the endpoint up. */
+#define STEER_PORT_EXACT 2
+
+#define STEER_FAMILY_IPV4 4
+#define STEER_FAMILY_IPV6 6
+
+/*
+ * A row of the endpoint map. The address is in network byte order, IPv4 as ::ffff:a.b.c.d; port and family are in host
+ * byte order. A row with port 0, which no endpoint has, says that some endpoint has this address: it decides about IPv6
+ * frames whose port cannot be found.
+ */
+struct steer_endpoint {
+	__u32 addr[4];
+	__u16 port;
+	__u16 family;
+};
+
+/* Take frames whatever their destination MAC address is. */
+#define STEER_ANY_MAC 1
+/* At least one endpoint has any address. */
+#define STEER_ANY_ADDRESS 2
+
+/* The configuration: one aligned 64-bit word, so that a change is seen whole or not at all. */
+struct steer_config {
+	__u16 mac[3]; /* six bytes as in the frame, read two at a time */
+	__u16 flags;
+} __attribute__((aligned(8)));
+
+/*
+ * Indexes into the counters. Every frame is counted as seen and as exactly one of the others, which are its outcome;
+ * the outcomes from STEER_DROP_FRAGMENT up to STEER_REDIRECTED, exclusive, are drops.
+ */
+enum steer_counter {
+	STEER_SEEN,
+	STEER_PASS_NOT_IP,
+	STEER_PASS_TOO_MANY_TAGS,
+	STEER_PASS_TRUNCATED,
+	STEER_PASS_BAD_IP_HEADER,
+	STEER_PASS_NOT_TCP,
+	STEER_PASS_LATER_FRAGMENT,
+	STEER_PASS_IN_TRANSIT,
+	STEER_PASS_NOT_FOR_US,
+	STEER_PASS_NOT_AN_ENDPOINT,
+	STEER_PASS_NO_SOCKET,
+	STEER_DROP_FRAGMENT,
+	STEER_DROP_EXTENSION_HEADER,
+	STEER_DROP_BAD_IP_LENGTH,
+	STEER_DROP_BAD_TCP_HEADER,
+	STEER_REDIRECTED,
+	STEER_COUNTERS /* how many there are */
+};
+
+/* All counters of one CPU. */
+struct steer_counters {
+	__u64 count[STEER_COUNTERS];
+};
+
+_Static_assert(STEER_PORT_WORDS * STEER_PORTS_PER_WORD == 65536, "every port has its bits");
+_Static_assert(STEER_PORTS_PER_WORD * STEER_BITS_PER_PORT == 64, "the bits of a word are all used");
+_Static_assert(sizeof(struct steer_endpoint) == 20, "no padding: the kernel hashes every byte of a key");
+_Static_assert(sizeof(struct steer_config) == 8, "one word");
+
+#endif

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/*
+ * The steering program: which frames of an interface go to AF_XDP sockets, which stay with the kernel, which end here.
+ *
+ * A frame is redirected to the AF_XDP socket of its receive queue if it holds a whole TCP segment for a steered endpoint
+ * and carries the interface's own MAC address. Everything that is not for an endpoint is the kernel's and is passed on
+ * untouched. What is for an endpoint and yet cannot be taken is dropped, where the kernel would get as far as its
+ * own TCP with it: with no listener there it would answer RST and kill a connection that is ours.
+ *
+ * What the kernel would do, and so what happens here (net/ipv4/ip_input.c, tcp_ipv4.c, net/ipv6/ip6_input.c,
+ * exthdrs.c, reassembly.c):
+ *
+ *   not IP, three or more tags        another protocol's or a stacked VLAN device's: pass.
+ *   ends before the ports             dropped there without an answer (a first IPv6 fragment without its whole header chain gets
+ *                                     an ICMPv6 Parameter Problem, RFC 7112): pass.
+ *   version or IHL that cannot be     dropped there without an answer; no port can be found to decide by: pass.
+ *   other protocols                   UDP, ICMP, neighbour discovery, ESP, AH, tunnels, and numbers that are not assigned
+ *                                     (ICMPv6 Parameter Problem): pass. What an IPsec association of the kernel
+ *                                     unwraps later is the kernel's.
+ *   later fragment                    kept for reassembly, which never completes if the first one was dropped here, and
+ *                                     times out without an answer because the first one is missing: pass.
+ *   first fragment, atomic fragment   of an endpoint: would be reassembled and reach TCP: drop.
+ *   routing header, segments left     forwarded or refused, the destination is a stop on the way: pass.
+ *   extension headers not followed    too many, hop-by-hop options not first, Shim6 (may carry TCP), experimental numbers
+ *                                     (may carry anything): the port is unknown, so the address decides. An endpoint may have
+ *                                     it: drop. None can: pass. Mobility (135) and HIP (139) headers are protocols of their
+ *                                     own with nothing behind them: pass.
+ *   another destination MAC address   TCP there refuses what is not PACKET_HOST; bridges and macvlans want it: pass.
+ *   bad IP length or data offset      of an endpoint: dropped there, too, and never ours to answer: drop, and counted here.
+ *   no socket on this queue           the kernel's TCP answers RST. The counter for it belongs on a dashboard.
+ *
+ * Not here, on purpose: state of connections, checksums, control bits, source addresses; and answers of any kind. A
+ * VLAN tag that the NIC took out of the frame is invisible here; switch rx-vlan-offload off where tags matter. An
+ * endpoint of any address takes forwarded traffic too; on a host that forwards, give endpoints addresses.
+ */
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "contract.h"
+#include "parse.h"
+
+/* One configuration word. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct steer_config);
+} config SEC(".maps");
+
+/* What is known of each port: 16 KiB that stay in the cache, and all that a frame for no endpoint costs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, STEER_PORT_WORDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} ports SEC(".maps");
+
+/* The endpoints with an address; the value means nothing. The loader sets the size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct steer_endpoint);
+	__type(value, __u8);
+} endpoints SEC(".maps");
+
+/* Receive queue to AF_XDP socket. The loader sets the size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} xsks SEC(".maps");
+
+/* One block of counters a CPU: one look-up reaches them all, and one system call reads them all. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct steer_counters);
+} counters SEC(".maps");
+
+static __always_inline int mac_is_ours(const struct steer_config *settings, const void *frame)
+{
+	const __u16 *mac = frame;
+
+	return settings->flags & STEER_ANY_MAC ||
+	       (mac[0] == settings->mac[0] && mac[1] == settings->mac[1] && mac[2] == settings->mac[2]);
+}
+
+static __always_inline int has_row(const struct parsed *packet, __u16 port)
+{
+	struct steer_endpoint key = {
+		.addr = { packet->dst[0], packet->dst[1], packet->dst[2], packet->dst[3] },
+		.port = port,
+		.family = packet->version,
+	};
+
+	return bpf_map_lookup_elem(&endpoints, &key) != 0;
+}
+
+/* True if address and port are an endpoint's. Port 0 never is: its bits are never set. */
+static __always_inline int is_endpoint(const struct parsed *packet)
+{
+	__u32 index = packet->dst_port / STEER_PORTS_PER_WORD;
+	__u32 shift = packet->dst_port % STEER_PORTS_PER_WORD * STEER_BITS_PER_PORT;
+	const __u64 *word = bpf_map_lookup_elem(&ports, &index);
+	__u64 known;
+
+	if (!word)
+		return 0;
+	known = *word >> shift;
+	if (known & STEER_PORT_ANY)
+		return 1;
+	return known & STEER_PORT_EXACT && has_row(packet, packet->dst_port);
+}
+
+/* The outcome of a frame, but for what only the redirect itself can tell. */
+static __always_inline enum steer_counter decide(const struct steer_config *settings, const __u8 *data,
+						 const __u8 *end)
+{
+	struct parsed packet = {};
+	enum parse_end parsed = parse_frame(data, end, &packet);
+
+	switch (parsed) {
+	case PARSE_NOT_IP:
+		return STEER_PASS_NOT_IP;
+	case PARSE_TOO_MANY_TAGS:
+		return STEER_PASS_TOO_MANY_TAGS;
+	case PARSE_TRUNCATED:
+		return STEER_PASS_TRUNCATED;
+	case PARSE_BAD_IP_HEADER:
+		return STEER_PASS_BAD_IP_HEADER;
+	case PARSE_NOT_TCP:
+		return STEER_PASS_NOT_TCP;
+	case PARSE_LATER_FRAGMENT:
+		return STEER_PASS_LATER_FRAGMENT;
+	case PARSE_IN_TRANSIT:
+		return STEER_PASS_IN_TRANSIT;
+	case PARSE_TCP:
+	case PARSE_UNREADABLE_CHAIN:
+		break;
+	}
+	if (!mac_is_ours(settings, data))
+		return STEER_PASS_NOT_FOR_US;
+	if (parsed == PARSE_UNREADABLE_CHAIN) {
+		int ours = settings->flags & STEER_ANY_ADDRESS || has_row(&packet, 0);
+
+		return ours ? STEER_DROP_EXTENSION_HEADER : STEER_PASS_NOT_AN_ENDPOINT;
+	}
+	if (!is_endpoint(&packet))
+		return STEER_PASS_NOT_AN_ENDPOINT;
+	switch ((enum parse_fault)packet.fault) {
+	case PARSE_FAULT_FRAGMENT:
+		return STEER_DROP_FRAGMENT;
+	case PARSE_FAULT_IP_LENGTH:
+		return STEER_DROP_BAD_IP_LENGTH;
+	case PARSE_FAULT_TCP_HEADER:
+		return STEER_DROP_BAD_TCP_HEADER;
+	case PARSE_FAULT_NONE:
+		break;
+	}
+	return STEER_REDIRECTED;
+}
+
+SEC("xdp")
+int handfast_steer(struct xdp_md *ctx)
+{
+	const __u8 *data = (const __u8 *)(long)ctx->data;
+	const __u8 *end = (const __u8 *)(long)ctx->data_end;
+	__u32 first = 0;
+	const struct steer_config *settings = bpf_map_lookup_elem(&config, &first);
+	struct steer_counters *mine = bpf_map_lookup_elem(&counters, &first);
+	enum steer_counter outcome;
+	int action = XDP_PASS;
+
+	/* An array map always has its only element; the verifier wants to see the question. */
+	if (!settings || !mine)
+		return XDP_PASS;
+	outcome = decide(settings, data, end);
+	if (outcome == STEER_REDIRECTED) {
+		action = bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_PASS);
+		if (action != XDP_REDIRECT)
+			outcome = STEER_PASS_NO_SOCKET;
+	} else if (outcome >= STEER_DROP_FRAGMENT) {
+		action = XDP_DROP;
+	}
+	mine->count[STEER_SEEN]++;
+	if (outcome < STEER_COUNTERS)
+		mine->count[outcome]++;
+	return action;
+}
+
+/* No helper used here asks for the GPL. */
+char LICENSE[] SEC("license") = "MIT";

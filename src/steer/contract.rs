@@ -1,0 +1,280 @@
+//! bpf/contract.h in Rust: layouts of map keys and values, and the list of counters.
+//!
+//! The tests below read the header and fail when the two differ in a constant, a field or a counter. What is not here:
+//! anything that uses the contract.
+
+use std::net::IpAddr;
+
+/// Words of the port map.
+pub const PORT_WORDS: usize = 2048;
+/// Ports in one word of the port map.
+pub const PORTS_PER_WORD: usize = 32;
+/// Bits that each port has in its word.
+pub const BITS_PER_PORT: usize = 2;
+/// The port belongs to an endpoint of any address.
+pub const PORT_ANY: u64 = 1;
+/// The port belongs to at least one endpoint with a given address.
+pub const PORT_EXACT: u64 = 2;
+/// [`EndpointRow::family`] of an IPv4 address.
+pub const FAMILY_IPV4: u16 = 4;
+/// [`EndpointRow::family`] of an IPv6 address.
+pub const FAMILY_IPV6: u16 = 6;
+/// [`Config::flags`]: take frames whatever their destination MAC address is.
+pub const ANY_MAC: u16 = 1;
+/// [`Config::flags`]: at least one endpoint has any address.
+pub const ANY_ADDRESS: u16 = 2;
+
+/// `struct steer_endpoint`: a key of the endpoint map. Port 0 stands for "some endpoint has this address".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C)]
+pub struct EndpointRow {
+    /// Sixteen bytes in network byte order, IPv4 as `::ffff:a.b.c.d`.
+    pub addr: [u8; 16],
+    /// Port, in host byte order as everywhere outside of frames.
+    pub port: u16,
+    /// [`FAMILY_IPV4`] or [`FAMILY_IPV6`].
+    pub family: u16,
+}
+
+/// `struct steer_config`: the only value of the configuration map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Config {
+    /// The interface's MAC address.
+    pub mac: [u8; 6],
+    /// [`ANY_MAC`] and [`ANY_ADDRESS`], or-ed.
+    pub flags: u16,
+}
+
+const _: () = assert!(PORT_WORDS * PORTS_PER_WORD == 1 << 16);
+const _: () = assert!(PORTS_PER_WORD * BITS_PER_PORT == 64);
+const _: () = assert!(size_of::<EndpointRow>() == 20);
+const _: () = assert!(size_of::<Config>() == 8 && align_of::<Config>() == 8);
+
+impl EndpointRow {
+    /// The row of an address and port; an IPv4-mapped IPv6 address counts as the IPv4 address that it stands for.
+    pub fn new(addr: IpAddr, port: u16) -> Self {
+        match addr.to_canonical() {
+            IpAddr::V4(v4) => Self { addr: v4.to_ipv6_mapped().octets(), port, family: FAMILY_IPV4 },
+            IpAddr::V6(v6) => Self { addr: v6.octets(), port, family: FAMILY_IPV6 },
+        }
+    }
+
+    /// The bytes that the kernel takes as the key.
+    pub fn to_bytes(self) -> [u8; size_of::<Self>()] {
+        let mut bytes = [0; size_of::<Self>()];
+        bytes[..16].copy_from_slice(&self.addr);
+        bytes[16..18].copy_from_slice(&self.port.to_ne_bytes());
+        bytes[18..].copy_from_slice(&self.family.to_ne_bytes());
+        bytes
+    }
+}
+
+impl Config {
+    /// The bytes that the kernel takes as the value.
+    pub fn to_bytes(self) -> [u8; size_of::<Self>()] {
+        let mut bytes = [0; size_of::<Self>()];
+        bytes[..6].copy_from_slice(&self.mac);
+        bytes[6..].copy_from_slice(&self.flags.to_ne_bytes());
+        bytes
+    }
+}
+
+macro_rules! steer_counters {
+    ($( $(#[$doc:meta])* $name:ident => $text:literal ),+ $(,)?) => {
+        /// `enum steer_counter`: what the steering program counts. Every frame is [`SteerCounter::Seen`] and exactly one
+        /// of the others, its outcome.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum SteerCounter { $( $(#[$doc])* $name ),+ }
+
+        impl SteerCounter {
+            /// Every counter, in the order of the contract.
+            pub const ALL: &'static [SteerCounter] = &[ $( SteerCounter::$name ),+ ];
+
+            /// The name used in reports and JSON: the one in contract.h without prefix, in lower case.
+            pub const fn name(self) -> &'static str {
+                match self { $( SteerCounter::$name => $text ),+ }
+            }
+        }
+    };
+}
+
+steer_counters! {
+    /// Frames that the program ran for.
+    Seen => "seen",
+    /// Passed: neither IPv4 nor IPv6 behind at most two VLAN tags.
+    PassNotIp => "pass_not_ip",
+    /// Passed: three or more VLAN tags.
+    PassTooManyTags => "pass_too_many_tags",
+    /// Passed: ends before the TCP ports.
+    PassTruncated => "pass_truncated",
+    /// Passed: IP version or IPv4 header length that cannot be.
+    PassBadIpHeader => "pass_bad_ip_header",
+    /// Passed: another protocol than TCP.
+    PassNotTcp => "pass_not_tcp",
+    /// Passed: a fragment other than the first, which has no ports.
+    PassLaterFragment => "pass_later_fragment",
+    /// Passed: an IPv6 routing header with segments left.
+    PassInTransit => "pass_in_transit",
+    /// Passed: TCP with another destination MAC address than the interface's.
+    PassNotForUs => "pass_not_for_us",
+    /// Passed: TCP for an address and port that is no endpoint.
+    PassNotAnEndpoint => "pass_not_an_endpoint",
+    /// Passed: TCP for an endpoint, on a queue without a socket. The kernel answers it with RST.
+    PassNoSocket => "pass_no_socket",
+    /// Dropped: the first fragment of a datagram for an endpoint, or an IPv6 atomic fragment.
+    DropFragment => "drop_fragment",
+    /// Dropped: IPv6 extension headers that cannot be followed, to an address that an endpoint may have.
+    DropExtensionHeader => "drop_extension_header",
+    /// Dropped: for an endpoint, with an IP length field that cannot be.
+    DropBadIpLength => "drop_bad_ip_length",
+    /// Dropped: for an endpoint, with a TCP header that does not fit its segment.
+    DropBadTcpHeader => "drop_bad_tcp_header",
+    /// Redirected to the AF_XDP socket of the receive queue.
+    Redirected => "redirected",
+}
+
+/// How many counters there are.
+pub const STEER_COUNTERS: usize = SteerCounter::ALL.len();
+
+/// `struct steer_counters`, summed over the CPUs. Unit: frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SteerCounters {
+    count: [u64; STEER_COUNTERS],
+}
+
+impl SteerCounters {
+    /// Sums the blocks that the kernel gives for each CPU, native-endian words in the order of the contract.
+    pub(super) fn sum<'a>(blocks: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut count = [0_u64; STEER_COUNTERS];
+        for block in blocks {
+            for (sum, word) in count.iter_mut().zip(block.as_chunks().0) {
+                *sum = sum.wrapping_add(u64::from_ne_bytes(*word));
+            }
+        }
+        Self { count }
+    }
+
+    /// One counter.
+    pub fn get(&self, counter: SteerCounter) -> u64 {
+        self.count[counter as usize]
+    }
+
+    /// Every counter with its value, those at zero too.
+    pub fn iter(&self) -> impl Iterator<Item = (SteerCounter, u64)> + '_ {
+        SteerCounter::ALL.iter().map(|counter| (*counter, self.get(*counter)))
+    }
+
+    /// Frames seen minus the sum of their outcomes: 0 when no frame was under way while the counters were read.
+    pub fn unaccounted(&self) -> i128 {
+        let seen = i128::from(self.get(SteerCounter::Seen));
+        self.iter()
+            .filter(|(counter, _)| *counter != SteerCounter::Seen)
+            .fold(seen, |left, (_, n)| left - i128::from(n))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::mem::offset_of;
+
+    const HEADER: &str = include_str!("../../bpf/contract.h");
+
+    /// The header without its comments.
+    fn code() -> String {
+        let mut code = String::new();
+        let mut rest = HEADER;
+        while let Some((before, comment)) = rest.split_once("/*") {
+            code.push_str(before);
+            rest = comment.split_once("*/").expect("a comment that ends").1;
+        }
+        code + rest
+    }
+
+    /// `#define NAME value`, those with a value.
+    fn defines() -> BTreeMap<String, u64> {
+        let define = |line: &str| {
+            let mut words = line.strip_prefix("#define ")?.split_whitespace();
+            let (name, value) = (words.next()?, words.next()?);
+            Some((name.to_owned(), value.parse().expect("a decimal value")))
+        };
+        code().lines().filter_map(define).collect()
+    }
+
+    /// What stands between the braces behind `opening`.
+    fn body(opening: &str) -> String {
+        let code = code();
+        let (_, rest) = code.split_once(&format!("{opening} {{")).expect("the contract declares it");
+        rest.split_once('}').expect("a closing brace").0.to_owned()
+    }
+
+    /// Fields of a struct as (name, offset, size in bytes), laid out as C does for fields of equal or falling alignment.
+    fn fields(name: &str) -> Vec<(String, usize, usize)> {
+        let mut offset = 0;
+        let field = |declaration: &str| {
+            let (kind, name) = declaration.trim().split_once(' ')?;
+            let bytes = kind.strip_prefix("__u").expect("a plain field").parse::<usize>().expect("bits") / 8;
+            let (name, count) = name.split_once('[').unwrap_or((name, "1]"));
+            let size = bytes * count.trim_end_matches(']').parse::<usize>().expect("a decimal length");
+            assert_eq!(offset % bytes, 0, "{name} would be padded");
+            offset += size;
+            Some((name.to_owned(), offset - size, size))
+        };
+        body(&format!("struct {name}")).split(';').filter_map(field).collect()
+    }
+
+    #[test]
+    fn the_constants_are_those_of_the_header() {
+        let mine = [
+            ("STEER_PORT_WORDS", PORT_WORDS as u64),
+            ("STEER_PORTS_PER_WORD", PORTS_PER_WORD as u64),
+            ("STEER_BITS_PER_PORT", BITS_PER_PORT as u64),
+            ("STEER_PORT_ANY", PORT_ANY),
+            ("STEER_PORT_EXACT", PORT_EXACT),
+            ("STEER_FAMILY_IPV4", u64::from(FAMILY_IPV4)),
+            ("STEER_FAMILY_IPV6", u64::from(FAMILY_IPV6)),
+            ("STEER_ANY_MAC", u64::from(ANY_MAC)),
+            ("STEER_ANY_ADDRESS", u64::from(ANY_ADDRESS)),
+        ];
+        assert_eq!(defines(), mine.map(|(name, value)| (name.to_owned(), value)).into());
+    }
+
+    #[test]
+    fn the_counters_are_those_of_the_header_in_its_order() {
+        let theirs = body("enum steer_counter").split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>();
+        let mine = SteerCounter::ALL.iter().map(|counter| format!("STEER_{}", counter.name().to_uppercase()));
+        assert_eq!(theirs, mine.chain(["STEER_COUNTERS".to_owned()]).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_layouts_are_those_of_the_header() {
+        let endpoint = [
+            ("addr".to_owned(), offset_of!(EndpointRow, addr), 16),
+            ("port".to_owned(), offset_of!(EndpointRow, port), 2),
+            ("family".to_owned(), offset_of!(EndpointRow, family), 2),
+        ];
+        assert_eq!(fields("steer_endpoint"), endpoint);
+        let config =
+            [("mac".to_owned(), offset_of!(Config, mac), 6), ("flags".to_owned(), offset_of!(Config, flags), 2)];
+        assert_eq!(fields("steer_config"), config);
+    }
+
+    #[test]
+    fn the_counters_of_all_cpus_are_summed_and_balance() {
+        let block = |seen: u64, passed: u64| {
+            let mut words = [0; STEER_COUNTERS];
+            words[SteerCounter::Seen as usize] = seen;
+            words[SteerCounter::PassNotTcp as usize] = passed;
+            words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>()
+        };
+        let cpus = [block(5, 5), block(3, 2)];
+        let counters = SteerCounters::sum(cpus.iter().map(Vec::as_slice));
+        assert_eq!(counters.get(SteerCounter::Seen), 8);
+        assert_eq!(counters.get(SteerCounter::PassNotTcp), 7);
+        assert_eq!(counters.unaccounted(), 1);
+        assert_eq!(counters.iter().map(|(_, n)| n).sum::<u64>(), 15);
+    }
+}
