@@ -5,19 +5,19 @@
 
 #![forbid(unsafe_code)]
 
+use crate::bench::lab;
 use crate::control::client::{ClientError, call};
 use crate::control::config::{Config, Source, default_control};
 use crate::control::listen::{Listen, ServiceSpec};
 use crate::control::logs::{self, LogFormat};
-use crate::bench::lab;
 use crate::control::preflight;
 use crate::control::problem::Problems;
 use crate::control::protocol::{
     DEFAULT_FLOWS_LIMIT, DrainRequest, FlowsRequest, MAX_DRAIN_TIMEOUT_MS, MAX_FLOWS_LIMIT, ReloadRequest, Request,
     STATES,
 };
-use crate::control::supervisor::{self, ServeError};
 use crate::control::settings::{KEYS, Kind, Origin, Settings, Table, interface_name};
+use crate::control::supervisor::{self, ServeError};
 use crate::control::values::{Count, Millis};
 use crate::observe::report::{Drained, EndedBy, Flows, Reloaded};
 use crate::observe::{json, text};

@@ -137,7 +137,8 @@ impl Config {
         let new = Config::load(source)?;
         let listens = ListenChanges::between((&self.listens, &self.http_files), (&new.listens, &new.http_files));
         let differing = |table: Table| {
-            let differs = |key: &&Key| key.table == table && key.name != listen.name && key.show(&new) != key.show(self);
+            let differs =
+                |key: &&Key| key.table == table && key.name != listen.name && key.show(&new) != key.show(self);
             KEYS.iter().filter(differs).map(|key| key.name).collect()
         };
         let changes = Changes { listens, limits: differing(Table::Tcp), needs_restart: differing(Table::Top) };
@@ -379,11 +380,11 @@ mod tests {
         assert_eq!(changes.listens.added, ["81=http".parse().unwrap()]);
         assert_eq!((changes.limits, changes.needs_restart), (vec!["time-wait"], vec!["flows"]));
         assert_eq!(new.tcp.time_wait_ms, 1_000);
-        assert_eq!((new.listens.len(), new.flows), (2, 1000), "only listeners are taken over");
+        assert_eq!((new.listens.len(), new.flows), (2, 1000), "only listeners and limits are taken over");
 
         let request = ReloadRequest { config: None, listen: vec!["9=discard".into()] };
-        let (new, changes, _) = new.reload(&request).unwrap();
-        assert_eq!((changes.added.len(), changes.removed.len()), (1, 2));
+        let (new, changes) = new.reload(&request).unwrap();
+        assert_eq!((changes.listens.added.len(), changes.listens.removed.len()), (1, 2));
         let back = ReloadRequest { config: Some(path.clone()), listen: Vec::new() };
         let (back, ..) = new.reload(&back).unwrap();
         assert_eq!(back.listens.len(), 2, "a file named in the request comes before earlier flags");

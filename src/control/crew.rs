@@ -1,10 +1,10 @@
 //! The worker threads: started and pinned, asked, and stopped.
 
+use super::office::Event;
 use crate::engine::listeners::Listeners;
 use crate::engine::{Engine, EngineConfig, Secrets};
 use crate::port::Port;
 use crate::tcp::config::TcpConfig;
-use super::office::Event;
 use crate::tcp::state::State;
 use crate::worker::clock::{Clock, MonotonicClock};
 use crate::worker::mailbox::{Answer, Command, FlowQuery, Mailbox};
@@ -26,7 +26,9 @@ const ANSWER_POLL: Duration = Duration::from_millis(1);
 #[derive(Debug, thiserror::Error)]
 pub enum CrewError {
     /// No thread.
-    #[error("starting the worker of queue {queue}: the system made no thread: {cause}; look at the limits of processes (ulimit -u)")]
+    #[error(
+        "starting the worker of queue {queue}: the system made no thread: {cause}; look at the limits of processes (ulimit -u)"
+    )]
     Spawn {
         /// Its queue.
         queue: u32,
@@ -45,7 +47,9 @@ pub enum CrewError {
         core: u32,
     },
     /// It ended before it was ready.
-    #[error("starting the worker of queue {queue}: it ended before it was ready; this is a bug, please report it with the message above")]
+    #[error(
+        "starting the worker of queue {queue}: it ended before it was ready; this is a bug, please report it with the message above"
+    )]
     Ended {
         /// Its queue.
         queue: u32,

@@ -6,10 +6,10 @@ use super::protocol::{DrainRequest, ErrorCode, FlowsRequest, Refusal, ReloadRequ
 use super::roster::Roster;
 use super::socket::Handler;
 use super::supervisor::per_worker;
+use crate::engine::snapshot::FlowSnapshot;
 use crate::observe::report::{
     Drained, Figures, FlowRow, Flows, Ledgers, ListenerReport, Mode, Reloaded, Stats, Values, WorkerReport,
 };
-use crate::engine::snapshot::FlowSnapshot;
 use crate::steer::{SteerError, Steering};
 use crate::tcp::config::TcpConfig;
 use crate::tcp::state::State;
@@ -86,7 +86,7 @@ impl Office {
             let figures = figures(&report, half_open_limit);
             total.add(&figures);
             ledgers.add(&Ledgers::of(&report.counters, &report.ledger, report.flows));
-            workers.push(WorkerReport { queue, core, figures });
+            workers.push(WorkerReport { queue, core: Some(core), figures });
         }
         let steering = match rules.steering.counters() {
             Ok(counters) => counters.iter().map(|(counter, count)| (counter.name(), count)).collect(),

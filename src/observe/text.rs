@@ -52,7 +52,10 @@ pub fn summary(summary: &Summary) -> String {
 
 /// The table of flows, with a line that says how many there are.
 pub fn flows(flows: &Flows) -> String {
-    let head = ["queue", "state", "local", "remote", "timer", "srtt", "queued", "snd.una", "snd.nxt", "rcv.nxt", "retries", "service"];
+    let head = [
+        "queue", "state", "local", "remote", "timer", "srtt", "queued", "snd.una", "snd.nxt", "rcv.nxt", "retries",
+        "service",
+    ];
     let rows = flows.flows.iter().map(|flow| {
         vec![
             flow.queue.to_string(),
@@ -314,7 +317,8 @@ queue  state       local        remote                timer   srtt  queued  snd.
             needs_restart: vec!["flows".into()],
             ..Reloaded::default()
         };
-        let text = "added      81=http\nunchanged  80=http\nlimits     time-wait\nneeds a restart to take effect: flows\n";
+        let text =
+            "added      81=http\nunchanged  80=http\nlimits     time-wait\nneeds a restart to take effect: flows\n";
         assert_eq!(reloaded(&answer), text);
         assert_eq!(drained(&Drained { remaining: 1_000 }), "not drained: 1,000 flows are left\n");
         assert_eq!(drained(&Drained { remaining: 0 }), "drained: no flow is left\n");
