@@ -80,6 +80,15 @@ pub struct Job<P> {
     pub listeners: Listeners,
 }
 
+/// What workers say about their flows.
+#[derive(Debug, Default)]
+pub struct FoundFlows {
+    /// By queue, what was found.
+    pub queries: Vec<(u32, FlowQuery)>,
+    /// Flows of each listener over all workers, by id.
+    pub of_listener: Vec<u32>,
+}
+
 /// One worker, seen from outside.
 #[derive(Debug)]
 struct Member {
@@ -201,7 +210,7 @@ impl Crew {
         state: Option<State>,
         limit: usize,
         listeners: usize,
-    ) -> Result<(Vec<(u32, FlowQuery)>, Vec<u32>), CrewError> {
+    ) -> Result<FoundFlows, CrewError> {
         let _asking = self.asking();
         let mut queries = Vec::new();
         let mut of_listener = vec![0_u32; listeners];
@@ -216,7 +225,7 @@ impl Crew {
             of_listener.iter_mut().zip(&query.flows_of_listener).for_each(|(sum, flows)| *sum += flows);
             queries.push((member.queue, query));
         }
-        Ok((queries, of_listener))
+        Ok(FoundFlows { queries, of_listener })
     }
 
     fn asking(&self) -> std::sync::MutexGuard<'_, ()> {

@@ -125,10 +125,10 @@ impl Office {
         if !rules.roster.has_closed() {
             return;
         }
-        let counted = self.crew().flows(None, 0, rules.roster.len());
+        let counted = self.crew().flows(None, 0, rules.roster.ids());
         match counted {
-            Ok((_, flows)) => {
-                if rules.roster.note_flows(&flows) {
+            Ok(found) => {
+                if rules.roster.note_flows(&found.of_listener) {
                     let endpoints = rules.roster.endpoints();
                     if let Err(error) = rules.steering.set_endpoints(&endpoints) {
                         tracing::error!("{error}");
@@ -210,7 +210,7 @@ impl Handler for Office {
         });
         let matching = matching.sum();
         let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
-        let (queries, _) = crew.flows(state, limit, 0).map_err(silent)?;
+        let queries = crew.flows(state, limit, 0).map_err(silent)?.queries;
         let roster = &self.rules().roster;
         let rows = queries.iter().flat_map(|(queue, query)| query.flows.iter().map(|flow| row(*queue, flow, roster)));
         Ok(Flows { matching, flows: rows.collect() })

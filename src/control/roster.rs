@@ -86,7 +86,7 @@ impl Roster {
     }
 
     /// How many ids there are.
-    pub fn len(&self) -> usize {
+    pub fn ids(&self) -> usize {
         self.entries.len()
     }
 
@@ -175,7 +175,7 @@ mod tests {
     fn a_reload_keeps_ids_and_closes_what_is_gone() {
         let (mut roster, files) = roster(&["80=http", "81=close"]);
         set(&mut roster, &["81=close", "82=discard"], &files);
-        assert_eq!(roster.len(), 3);
+        assert_eq!(roster.ids(), 3);
         assert_eq!(roster.open().map(|listen| listen.port).collect::<Vec<_>>(), [81, 82]);
         assert_eq!([0, 1, 2].map(|id| roster.service(id)), ["http", "close", "discard"]);
         let states: Vec<bool> = roster.table().iter().map(|(listener, _)| listener.open).collect();
@@ -198,13 +198,13 @@ mod tests {
     fn another_service_or_body_on_an_endpoint_is_another_listener() {
         let (mut roster, _) = roster(&["80=http"]);
         set(&mut roster, &["80=close"], &HttpFiles::new());
-        assert_eq!((roster.len(), ports(&roster)), (2, vec![80]));
+        assert_eq!((roster.ids(), ports(&roster)), (2, vec![80]));
         let files = |body: &[u8]| HttpFiles::from([("/x.html".into(), body.into())]);
         set(&mut roster, &["80=http:/x.html"], &files(b"old"));
         set(&mut roster, &["80=http:/x.html"], &files(b"old"));
-        assert_eq!(roster.len(), 3);
+        assert_eq!(roster.ids(), 3);
         set(&mut roster, &["80=http:/x.html"], &files(b"newer"));
-        assert_eq!(roster.len(), 4);
+        assert_eq!(roster.ids(), 4);
         let table = roster.table();
         assert!(table.service(3).backlog_bytes() > table.service(2).backlog_bytes(), "the longer body");
     }

@@ -103,7 +103,6 @@ impl Index {
     }
 
     /// Where the probe for an entry starts. The place comes from the upper half of the hash, the only half an entry keeps.
-    #[expect(clippy::cast_possible_truncation, reason = "32 bits are left after the shift")]
     fn home_of(&self, entry: Entry) -> usize {
         (entry >> 32) as usize & self.mask
     }

@@ -98,12 +98,12 @@ impl<T: Keyed> FlowTable<T> {
 
     /// How many flows there are.
     pub fn len(&self) -> u32 {
-        self.slab.len()
+        self.slab.taken()
     }
 
     /// True if there are none.
     pub fn is_empty(&self) -> bool {
-        self.slab.len() == 0
+        self.slab.taken() == 0
     }
 
     /// How many flows there can be.

@@ -99,7 +99,7 @@ impl<T: Copy + Default> Slab<T> {
     }
 
     /// How many slots are taken.
-    pub fn len(&self) -> u32 {
+    pub fn taken(&self) -> u32 {
         self.len
     }
 

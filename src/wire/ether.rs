@@ -64,7 +64,7 @@ pub struct Ether {
 }
 
 impl Ether {
-    /// Reads the header. The network layer starts at [`Ether::len`].
+    /// Reads the header. The network layer starts at [`Ether::header_len`].
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl Ether {
     }
 
     /// Length of the header with its tags in bytes.
-    pub fn len(&self) -> usize {
+    pub fn header_len(&self) -> usize {
         ETHER_LEN + self.tags.len_bytes()
     }
 
@@ -130,7 +130,7 @@ mod tests {
             let frame = tagged(tags);
             let ether = Ether::parse(&frame).unwrap();
             assert_eq!(ether.ethertype, TYPE_IPV4);
-            assert_eq!(ether.len(), frame.len());
+            assert_eq!(ether.header_len(), frame.len());
             let mut out = vec![0; frame.len()];
             assert_eq!(ether.write(&mut out), frame.len());
             assert_eq!(out, frame);

@@ -34,13 +34,13 @@ pub enum PartialChecksums {
 /// The reason for which the frame is to be dropped.
 pub fn parse(frame: &[u8], partial: PartialChecksums) -> Result<Segment, DropReason> {
     let ether = Ether::parse(frame)?;
-    let network = &frame[ether.len()..];
+    let network = &frame[ether.header_len()..];
     let packet = match ether.ethertype {
         TYPE_IPV4 => parse_ipv4(network)?,
         TYPE_IPV6 => parse_ipv6(network)?,
         _ => return Err(DropReason::NotIp),
     };
-    let tcp_at = ether.len() + packet.tcp.start;
+    let tcp_at = ether.header_len() + packet.tcp.start;
     let tcp = &network[packet.tcp];
     let header: &[u8; TCP_LEN] = tcp.first_chunk().ok_or(DropReason::Truncated)?;
     let header_len = usize::from(header[12] >> 4) * 4;
