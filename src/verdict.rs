@@ -86,6 +86,8 @@ drop_reasons! {
     NoAck => "no_ack",
     /// Nothing in it that was not known already, and no answer is due.
     OldDuplicate => "old_duplicate",
+    /// In SYN-SENT, a segment that neither opens the connection nor refuses it.
+    UnexpectedInSynSent => "unexpected_in_syn_sent",
     /// Payload or FIN beyond a gap: not kept, the acknowledgment says what is missing.
     OutOfOrder => "out_of_order",
     /// Payload beyond the receive window.
@@ -100,6 +102,11 @@ drop_reasons! {
 pub const DROP_REASONS: usize = DropReason::ALL.len();
 
 impl DropReason {
+    /// True if the steering program promises that no such frame gets here (see its rules in bpf/steer.bpf.c).
+    pub const fn breaks_steering_contract(self) -> bool {
+        matches!(self, Self::NotIp | Self::NotTcp | Self::NotForUs | Self::Fragment | Self::BadExtensionHeader)
+    }
+
     /// Position in [`DropReason::ALL`] and in an array of counters.
     pub const fn index(self) -> usize {
         self as usize

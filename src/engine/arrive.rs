@@ -1,7 +1,7 @@
 //! A segment arrives: which connection it belongs to, what that asks for, and the answer, written over the frame.
 
-use super::Engine;
 use super::limit::RateLimit;
+use super::{Engine, env};
 use crate::flow::hash::FlowHash;
 use crate::flow::{Full, Slot};
 use crate::service::{AnyService, Reaction, Service, Stream};
@@ -29,7 +29,7 @@ impl Engine {
         if let Some(tcb) = self.reusable_time_wait(slot, segment, now) {
             self.counters.syns_received += 1;
             self.end(slot, End::TimeWaitReused);
-            return self.open(tcb, segment, hash, frame, now);
+            return self.open_passive(tcb, segment, hash, frame, now);
         }
         self.arrives_for_connection(slot, segment, frame, now.tick())
     }
@@ -68,13 +68,13 @@ impl Engine {
                 }
                 let iss = self.isn.isn(&segment.tuple, now);
                 let tcb = listen::open_passive(segment, iss, service, self.env(now.tick()));
-                self.open(tcb, segment, hash, frame, now)
+                self.open_passive(tcb, segment, hash, frame, now)
             }
         }
     }
 
     /// Puts a new connection into the table and answers with its SYN-ACK.
-    fn open(&mut self, tcb: Tcb, segment: &Segment, hash: FlowHash, frame: &mut [u8], now: Now) -> Verdict {
+    fn open_passive(&mut self, tcb: Tcb, segment: &Segment, hash: FlowHash, frame: &mut [u8], now: Now) -> Verdict {
         let slot = match self.flows.insert(hash, tcb) {
             Ok(slot) => slot,
             Err(Full) => return Verdict::Drop(DropReason::FlowTableFull),
@@ -83,7 +83,7 @@ impl Engine {
         self.states[State::SynReceived.index()] += 1;
         self.listeners.acquired(tcb.service);
         self.wheel.arm(slot, tcb.deadline);
-        answer_without_payload(frame, segment, &tcb.syn_ack(self.env(now.tick())))
+        answer_without_payload(frame, segment, &tcb.syn(self.env(now.tick())))
     }
 
     /// A RST for a segment without a connection, within its rate limit.
@@ -97,7 +97,7 @@ impl Engine {
 
     /// A segment of the connection in `slot`: the protocol first, then the service, then the answer.
     fn arrives_for_connection(&mut self, slot: Slot, segment: &Segment, frame: &mut [u8], now: Tick) -> Verdict {
-        let env = Env { config: &self.config.tcp, now, tsval: now.0.wrapping_add(self.timestamp_offset) };
+        let env = env(&self.config, self.timestamp_offset, now);
         let tcb = self.flows.get_mut(slot).expect("the index names taken slots only");
         let (before, was_waiting) = (tcb.state, is_waiting(tcb));
         let effects = input::segment_arrives(tcb, segment, env);
@@ -181,10 +181,10 @@ fn apply(tcb: &mut Tcb, reaction: Reaction, counters: &mut Counters) -> Result<(
     }
     counters.requests += u64::from(reaction.requests);
     tcb.queued += reaction.queue;
-    if reaction.close {
-        close::close(tcb);
+    match reaction.close.then(|| close::close(tcb)) {
+        None | Some(Life::Keep) => Ok(()),
+        Some(Life::Delete(_)) => Err(()),
     }
-    Ok(())
 }
 
 /// The segment to answer with, if any.
@@ -205,9 +205,9 @@ fn answer(
             counters.resets_sent += 1;
             Ok(Some(reset))
         }
-        Answer::SynAckAgain => {
-            counters.syn_ack_retransmissions += 1;
-            Ok(Some(tcb.syn_ack(env)))
+        Answer::SynAck => {
+            counters.syn_ack_retransmissions += u64::from(effects.refused.is_some());
+            Ok(Some(tcb.syn(env)))
         }
         Answer::ChallengeAck if challenges.admits(env.now) => {
             counters.challenge_acks += 1;

@@ -1,11 +1,12 @@
 //! What goes out without a segment that asks for it: the rest of a send stream, and what timers are for.
 
-use super::Engine;
 use super::arrive::{count_sent, write};
+use super::{Engine, env};
 use crate::flow::Slot;
+use crate::tcp::output;
+use crate::tcp::state::State;
 use crate::tcp::tcb::Tcb;
 use crate::tcp::timeout::{self, Expired, deadline, is_waiting};
-use crate::tcp::{Env, output};
 use crate::time::{Now, Tick};
 use crate::wire::ether::Mac;
 use crate::wire::reply::{Addressing, Reply};
@@ -40,7 +41,7 @@ impl Engine {
 
     /// The next segment of a flow that had more to send.
     fn continue_stream(&mut self, slot: Slot, frame: &mut [u8], now: Tick) -> Option<usize> {
-        let env = Env { config: &self.config.tcp, now, tsval: now.0.wrapping_add(self.timestamp_offset) };
+        let env = env(&self.config, self.timestamp_offset, now);
         // The flow may have ended, and another may have its slot: that one has nothing to send or is glad to.
         let tcb = self.flows.get_mut(slot)?;
         let before = tcb.state;
@@ -60,7 +61,7 @@ impl Engine {
 
     /// A timer that came due.
     fn expire(&mut self, slot: Slot, frame: &mut [u8], now: Tick) -> Option<usize> {
-        let env = Env { config: &self.config.tcp, now, tsval: now.0.wrapping_add(self.timestamp_offset) };
+        let env = env(&self.config, self.timestamp_offset, now);
         let tcb = self.flows.get_mut(slot)?;
         let before = tcb.state;
         let expired = timeout::expire(tcb, env);
@@ -69,8 +70,11 @@ impl Engine {
         self.counters.timers_fired += u64::from(expired != Expired::NotYet);
         let reply: Option<Reply> = match expired {
             Expired::NotYet => None,
-            Expired::SynAckAgain(reply) => {
-                self.counters.syn_ack_retransmissions += 1;
+            Expired::SynAgain(reply) => {
+                match before {
+                    State::SynSent => self.counters.syn_retransmissions += 1,
+                    _ => self.counters.syn_ack_retransmissions += 1,
+                }
                 Some(reply)
             }
             Expired::Retransmit(sent) => Some(count_sent(&sent, &mut self.counters)),
@@ -94,6 +98,6 @@ impl Engine {
 }
 
 /// Where a frame of the connection goes that answers none.
-fn addressing(tcb: &Tcb, mac: Mac) -> Addressing {
+pub(super) fn addressing(tcb: &Tcb, mac: Mac) -> Addressing {
     Addressing { dst_mac: tcb.peer_mac, src_mac: mac, tags: tcb.tags, tuple: tcb.tuple }
 }

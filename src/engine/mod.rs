@@ -8,6 +8,7 @@
 //! arguments; frames are byte slices.
 #![forbid(unsafe_code)]
 
+pub mod active;
 mod arrive;
 mod emit;
 pub mod limit;
@@ -134,7 +135,10 @@ impl Engine {
     pub fn commit(&mut self, index: usize, frame: &mut [u8], now: Now) -> Verdict {
         let verdict = match self.staged[index] {
             Ok((segment, hash)) => self.segment_arrives(&segment, hash, frame, now),
-            Err(reason) => Verdict::Drop(reason),
+            Err(reason) => {
+                self.counters.steering_breaches += u64::from(reason.breaks_steering_contract());
+                Verdict::Drop(reason)
+            }
         };
         self.counters.count(verdict);
         verdict
@@ -147,7 +151,7 @@ impl Engine {
 
     /// What the protocol functions get to know.
     fn env(&self, now: Tick) -> Env<'_> {
-        Env { config: &self.config.tcp, now, tsval: now.0.wrapping_add(self.timestamp_offset) }
+        env(&self.config, self.timestamp_offset, now)
     }
 
     /// Ends the flow in `slot`: its timer, its place in the table, its counters.
@@ -170,6 +174,8 @@ impl Engine {
             End::ResetByPeer => &mut counters.reset_by_peer,
             End::HalfOpenReset => &mut counters.half_open_resets,
             End::HalfOpenTimeout => &mut counters.half_open_timeouts,
+            End::Refused => &mut counters.refused,
+            End::OpenTimeout => &mut counters.open_timeouts,
             End::RetransmissionTimeout => &mut counters.retransmission_timeouts,
             End::IdleTimeout => &mut counters.idle_timeouts,
             End::FinWait2Timeout => &mut counters.fin_wait_2_timeouts,
@@ -257,4 +263,9 @@ impl Engine {
     pub fn note_frame_shortage(&mut self) {
         self.counters.frame_shortage += 1;
     }
+}
+
+/// [`Engine::env`] for callers that hold other parts of the engine meanwhile.
+fn env(config: &EngineConfig, timestamp_offset: u32, now: Tick) -> Env<'_> {
+    Env { config: &config.tcp, now, tsval: now.0.wrapping_add(timestamp_offset) }
 }

@@ -96,6 +96,11 @@ impl<T: Keyed> FlowTable<T> {
         self.slab.id(slot)
     }
 
+    /// The slot of the flow `id`, unless it has ended.
+    pub fn slot(&self, id: FlowId) -> Option<Slot> {
+        self.slab.slot(id)
+    }
+
     /// How many flows there are.
     pub fn len(&self) -> u32 {
         self.slab.taken()
@@ -157,6 +162,7 @@ mod tests {
         let slot = insert(&mut table, 9).unwrap();
         assert_eq!(slot, slots[1]);
         assert_ne!(table.id(slot), Some(id), "a later flow in the same slot has another name");
+        assert_eq!((table.slot(id), table.slot(table.id(slot).unwrap())), (None, Some(slot)));
     }
 
     proptest! {

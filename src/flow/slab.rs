@@ -94,6 +94,11 @@ impl<T: Copy + Default> Slab<T> {
         self.is_taken(slot).then(|| FlowId { slot, generation: self.words[slot.index()] & !TAKEN })
     }
 
+    /// The slot of the flow `id`, unless it has ended.
+    pub fn slot(&self, id: FlowId) -> Option<Slot> {
+        (self.id(id.slot) == Some(id)).then_some(id.slot)
+    }
+
     fn is_taken(&self, slot: Slot) -> bool {
         self.words.get(slot.index()).is_some_and(|word| word & TAKEN != 0)
     }

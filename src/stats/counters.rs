@@ -77,16 +77,20 @@ counters! {
     active_opens,
     /// Connections that reached ESTABLISHED.
     established,
-    /// Connections that ended by both FINs acknowledged.
+    /// Connections that ended in LAST-ACK: the peer closed first. Where we closed first, TIME-WAIT is the end.
     closed,
     /// Connections that ended by a RST from the peer.
     reset_by_peer,
-    /// Connections that we ended with a RST after they were established.
+    /// Connections that we gave up by our own will.
     aborted,
     /// Half-open connections given up: the SYN-ACK was never acknowledged.
     half_open_timeouts,
     /// Half-open connections that a RST from the peer ended.
     half_open_resets,
+    /// Active opens that a RST answered.
+    refused,
+    /// Active opens that nothing answered.
+    open_timeouts,
     /// Connections given up after the last data or FIN retransmission.
     retransmission_timeouts,
     /// Connections ended because the peer sent nothing for the idle time-out, or answered no keepalive probe.
@@ -131,8 +135,8 @@ counters! {
     timer_budget_exhausted,
     /// Turns that left something to send for later because no free frame was there.
     frame_shortage,
-    /// Sums of received or generated events that broke an assumption on the engine's input: steering let through a
-    /// frame that it should have kept (see the drop reasons for which).
+    /// Frames that the steering program promises not to let through: not TCP over IP, a fragment, or not for this interface. The
+    /// drop reasons say which.
     steering_breaches,
 }
 

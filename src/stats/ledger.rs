@@ -23,6 +23,8 @@ pub fn flows_unaccounted(counters: &Counters, live: u64) -> i128 {
         counters.aborted,
         counters.half_open_timeouts,
         counters.half_open_resets,
+        counters.refused,
+        counters.open_timeouts,
         counters.retransmission_timeouts,
         counters.idle_timeouts,
         counters.fin_wait_2_timeouts,

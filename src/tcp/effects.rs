@@ -10,10 +10,14 @@ pub enum End {
     Closed,
     /// The peer sent a RST in sequence.
     ResetByPeer,
-    /// A RST, or a SYN in the window, took SYN-RECEIVED back to LISTEN.
+    /// A RST, or a SYN in the window, took SYN-RECEIVED of a passive OPEN back to LISTEN.
     HalfOpenReset,
-    /// SYN-RECEIVED was given up.
+    /// SYN-RECEIVED of a passive OPEN was given up.
     HalfOpenTimeout,
+    /// A RST answered our active OPEN.
+    Refused,
+    /// Nothing answered our active OPEN.
+    OpenTimeout,
     /// Data or a FIN was never acknowledged.
     RetransmissionTimeout,
     /// The peer was silent for too long, or answered no keepalive probe.
@@ -50,8 +54,8 @@ pub enum Answer {
     DuplicateAck,
     /// A challenge ACK (RFC 5961). This connection's limit was asked; the limit over all is the engine's to ask.
     ChallengeAck,
-    /// The SYN-ACK once more.
-    SynAckAgain,
+    /// Our SYN-ACK: once more, or for the first time in a simultaneous open.
+    SynAck,
     /// A RST for a segment that no state of this connection explains.
     Reset(Reply),
 }

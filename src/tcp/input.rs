@@ -1,4 +1,5 @@
-//! SEGMENT ARRIVES in a state with a TCB (RFC 9293 3.10.7.4), in the RFC's step order, one function a step.
+//! SEGMENT ARRIVES in a state with a TCB (RFC 9293 3.10.7.4), in the RFC's step order, one function a step. SYN-SENT has a
+//! page of its own ([`super::syn_sent`]).
 //!
 //! RFC 7323 puts its timestamp test before the first step; RFC 5961 tightens the second, fourth and fifth. What is left
 //! out: the third step (security and precedence), and the urgent pointer of the sixth, which nothing here reads.
@@ -9,7 +10,7 @@ use super::acknowledge::{self, Acknowledged};
 use super::effects::{Answer, Delivery, Effects, End};
 use super::state::State;
 use super::tcb::{Flags, Tcb};
-use super::{Env, closed};
+use super::{Env, closed, syn_sent};
 use crate::verdict::DropReason;
 use crate::wire::segment::{Control, Segment};
 
@@ -24,6 +25,11 @@ pub fn segment_arrives(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> Effect
 }
 
 fn process(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> ControlFlow<Effects, Effects> {
+    if tcb.state == State::SynSent {
+        return Break(syn_sent::segment_arrives(tcb, segment, env));
+    }
+    let without_syn = without_syn_of_simultaneous_open(tcb, segment);
+    let segment = without_syn.as_ref().unwrap_or(segment);
     let mut effects = Effects::default();
     check_timestamps(tcb, segment, env)?;
     first_check_sequence_number(tcb, segment, env)?;
@@ -35,6 +41,22 @@ fn process(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> ControlFlow<Effect
     eighth_check_fin(tcb, segment, &mut effects);
     effects.restart_timer |= note_sign_of_life(tcb);
     Continue(effects)
+}
+
+/// In a simultaneous open both ends are in SYN-RECEIVED and send a SYN-ACK (RFC 9293 3.5, figure 8). Its SYN is known
+/// already and lies before the window, so that the first step would refuse the whole segment; what is left without it is
+/// the acknowledgment that both wait for.
+fn without_syn_of_simultaneous_open(tcb: &Tcb, segment: &Segment) -> Option<Segment> {
+    let syn_ack = Control::SYN | Control::ACK;
+    let is_one = tcb.state == State::SynReceived
+        && tcb.flags.has(Flags::ACTIVE)
+        && segment.control.has(syn_ack)
+        && segment.seq + 1 == tcb.rcv_nxt
+        && segment.ack == tcb.snd_max;
+    if !is_one {
+        return None;
+    }
+    Some(Segment { seq: tcb.rcv_nxt, control: Control(segment.control.0 & !Control::SYN.0), ..*segment })
 }
 
 /// RFC 7323 5.3 R1 and 3.2: a segment with an older timestamp is a duplicate of an earlier turn of the sequence space; one
@@ -62,7 +84,7 @@ fn first_check_sequence_number(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -
         return Break(Effects::refuse(DropReason::RstOutOfWindow, Answer::Nothing));
     }
     if tcb.state == State::SynReceived && is_repeated_syn(tcb, segment) {
-        return Break(Effects::refuse(DropReason::OldDuplicate, Answer::SynAckAgain));
+        return Break(Effects::refuse(DropReason::OldDuplicate, Answer::SynAck));
     }
     let repeated_fin = segment.control.has(Control::FIN) && segment.seq + segment.len() == tcb.rcv_nxt;
     let in_time_wait = tcb.state == State::TimeWait && repeated_fin;
@@ -108,9 +130,13 @@ fn refuse_unacceptable(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> Effect
 fn note_sign_of_life(tcb: &mut Tcb) -> bool {
     let open = match tcb.state {
         State::Established | State::CloseWait => true,
-        State::SynReceived | State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck | State::TimeWait => {
-            false
-        }
+        State::SynSent
+        | State::SynReceived
+        | State::FinWait1
+        | State::FinWait2
+        | State::Closing
+        | State::LastAck
+        | State::TimeWait => false,
     };
     let idle = open && !tcb.has_outstanding() && !tcb.has_unsent();
     if idle {
@@ -141,16 +167,18 @@ fn second_check_rst(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> Step {
     if segment.seq != tcb.rcv_nxt {
         return Break(refuse_with_challenge(tcb, DropReason::RstOutOfWindow, env));
     }
-    Break(match tcb.state {
-        State::SynReceived => Effects::end(End::HalfOpenReset),
-        State::Established
+    Break(Effects::end(match tcb.state {
+        State::SynReceived if tcb.flags.has(Flags::ACTIVE) => End::Refused,
+        State::SynReceived => End::HalfOpenReset,
+        State::SynSent
+        | State::Established
         | State::FinWait1
         | State::FinWait2
         | State::CloseWait
         | State::Closing
         | State::LastAck
-        | State::TimeWait => Effects::end(End::ResetByPeer),
-    })
+        | State::TimeWait => End::ResetByPeer,
+    }))
 }
 
 /// Fourth: a SYN in the window takes a passive SYN-RECEIVED back to LISTEN, and is challenged in every synchronized state
@@ -160,8 +188,10 @@ fn fourth_check_syn(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> Step {
         return Continue(());
     }
     Break(match tcb.state {
-        State::SynReceived => Effects::end(End::HalfOpenReset),
-        State::Established
+        State::SynReceived if !tcb.flags.has(Flags::ACTIVE) => Effects::end(End::HalfOpenReset),
+        State::SynSent
+        | State::SynReceived
+        | State::Established
         | State::FinWait1
         | State::FinWait2
         | State::CloseWait
@@ -208,7 +238,9 @@ fn complete_handshake(tcb: &mut Tcb, segment: &Segment, env: Env<'_>, effects: &
         let reset = Answer::Reset(closed::reset_for(segment));
         return Break(Effects::refuse(DropReason::AckOutOfWindow, reset));
     }
-    tcb.state = State::Established;
+    // A CLOSE that came too early takes effect now.
+    let closed = tcb.flags.has(Flags::FIN_QUEUED);
+    tcb.state = if closed { State::FinWait1 } else { State::Established };
     tcb.snd_una = segment.ack;
     tcb.snd_wnd = segment.window;
     tcb.snd_wl1 = segment.seq;
@@ -226,7 +258,12 @@ fn our_fin_is_acknowledged(tcb: &mut Tcb) -> Step {
         State::Closing => tcb.state = State::TimeWait,
         State::LastAck => return Break(Effects::end(End::Closed)),
         // No FIN of ours is outstanding in these: the RFC has nothing to do.
-        State::SynReceived | State::Established | State::FinWait2 | State::CloseWait | State::TimeWait => {}
+        State::SynSent
+        | State::SynReceived
+        | State::Established
+        | State::FinWait2
+        | State::CloseWait
+        | State::TimeWait => {}
     }
     Continue(())
 }
@@ -237,7 +274,8 @@ fn without_ack_of_fin(tcb: &Tcb, segment: &Segment) -> Step {
     match tcb.state {
         State::TimeWait if segment.is_empty() => Break(Effects::refuse(DropReason::OldDuplicate, Answer::Nothing)),
         State::TimeWait => Break(Effects::refuse(DropReason::OldDuplicate, Answer::DuplicateAck)),
-        State::SynReceived
+        State::SynSent
+        | State::SynReceived
         | State::Established
         | State::FinWait1
         | State::FinWait2
@@ -288,7 +326,7 @@ fn eighth_check_fin(tcb: &mut Tcb, segment: &Segment, effects: &mut Effects) {
         State::SynReceived | State::Established => State::CloseWait,
         State::FinWait1 => State::Closing,
         State::FinWait2 => State::TimeWait,
-        State::CloseWait | State::Closing | State::LastAck | State::TimeWait => tcb.state,
+        State::SynSent | State::CloseWait | State::Closing | State::LastAck | State::TimeWait => tcb.state,
     };
 }
 

@@ -2,21 +2,13 @@
 
 use super::Env;
 use super::closed::reset_for;
+use super::negotiate::{accept_options, offer, send_mss};
 use super::state::State;
-use super::tcb::{Flags, Tcb, receive_shift};
+use super::tcb::Tcb;
 use crate::verdict::DropReason;
-use crate::wire::options::MAX_WINDOW_SHIFT;
 use crate::wire::reply::Reply;
 use crate::wire::segment::{Control, Segment};
 use crate::wire::seq::SeqNum;
-
-/// MSS of a peer that names none (RFC 9293 3.7.1).
-const DEFAULT_MSS_V4: u16 = 536;
-const DEFAULT_MSS_V6: u16 = 1220;
-/// A smaller MSS of the peer counts as this: it would have us send headers rather than data.
-const LEAST_MSS: u16 = 64;
-/// What the timestamps option takes of every segment.
-const TIMESTAMPS_LEN: u16 = 12;
 
 /// What LISTEN makes of a segment.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,25 +40,14 @@ pub fn segment_arrives(segment: &Segment) -> Listen {
 /// not acknowledged either, so the peer sends it again (RFC 9293 3.4 allows to leave it).
 pub fn open_passive(segment: &Segment, iss: SeqNum, service: u16, env: Env<'_>) -> Tcb {
     let config = env.config;
-    let offered = segment.options;
-    let timestamps = offered.timestamps.filter(|_| config.timestamps);
-    let window_scale = offered.window_scale.filter(|_| config.window_scaling);
-    let mut flags = Flags::default();
-    flags.put(Flags::TIMESTAMPS, timestamps.is_some());
-    flags.put(Flags::WINDOW_SCALE, window_scale.is_some());
-    flags.put(Flags::SACK_PERMITTED, offered.sack_permitted && config.sack_permitted);
-    let shifts = window_scale.map_or(0, |snd| snd.min(MAX_WINDOW_SHIFT) | receive_shift(config.window_bytes) << 4);
-    Tcb {
+    let mut tcb = Tcb {
         tuple: segment.tuple,
         snd_una: iss,
         snd_nxt: iss + 1,
         snd_max: iss + 1,
         recover: iss,
         rcv_nxt: segment.seq + 1,
-        ts_recent: timestamps.map_or(0, |(val, _)| val),
         state: State::SynReceived,
-        shifts,
-        flags,
         service,
         snd_wl1: segment.seq,
         snd_wnd: segment.window,
@@ -77,19 +58,13 @@ pub fn open_passive(segment: &Segment, iss: SeqNum, service: u16, env: Env<'_>) 
         challenged_at: env.now + config.challenge_interval_ms.wrapping_neg(),
         peer_mac: segment.src_mac,
         tags: segment.tags,
-        snd_mss: send_mss(segment, timestamps.is_some(), env),
         cwnd: config.initial_window_segments,
         ssthresh: u16::MAX,
         ..Tcb::default()
-    }
-}
-
-/// Eff.snd.MSS (RFC 9293 3.7.1): what the peer takes, what our link carries, less the options of every segment.
-fn send_mss(segment: &Segment, timestamps: bool, env: Env<'_>) -> u16 {
-    let (default, ours) =
-        if segment.tuple.is_v4() { (DEFAULT_MSS_V4, env.config.mss_v4) } else { (DEFAULT_MSS_V6, env.config.mss_v6) };
-    let mss = segment.options.mss.unwrap_or(default).max(LEAST_MSS).min(ours);
-    mss - if timestamps { TIMESTAMPS_LEN } else { 0 }
+    };
+    accept_options(&mut tcb, &segment.options, offer(config), config);
+    tcb.snd_mss = send_mss(&tcb, segment.options.mss, env);
+    tcb
 }
 
 /// The initial sequence number of a connection that takes over the four-tuple of `old`, which is in TIME-WAIT: larger

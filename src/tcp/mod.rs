@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`closed`] | SEGMENT ARRIVES without a connection (RFC 9293 3.10.7.1) |
 //! | [`listen`] | SEGMENT ARRIVES in LISTEN (3.10.7.2) and the passive OPEN |
+//! | [`syn_sent`] | the active OPEN (3.10.1) and SEGMENT ARRIVES in SYN-SENT (3.10.7.3) |
+//! | [`negotiate`] | options of the SYNs, in both roles |
 //! | [`input`] | SEGMENT ARRIVES in every other state, in the RFC's step order (3.10.7.4) |
 //! | [`acknowledge`] | what a new acknowledgment does: round-trip time, congestion window (RFC 6298, 5681) |
 //! | [`output`] | the next segment of the send stream |
@@ -23,8 +25,10 @@ pub mod effects;
 pub mod input;
 pub mod isn;
 pub mod listen;
+pub mod negotiate;
 pub mod output;
 pub mod state;
+pub mod syn_sent;
 pub mod tcb;
 pub mod timeout;
 

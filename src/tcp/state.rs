@@ -4,7 +4,9 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum State {
-    /// A SYN came, a SYN-ACK went, its acknowledgment is awaited.
+    /// We sent a SYN; the peer's is awaited.
+    SynSent,
+    /// Both SYNs are sent; the acknowledgment of ours is awaited.
     #[default]
     SynReceived,
     /// Open in both directions.
@@ -25,7 +27,8 @@ pub enum State {
 
 impl State {
     /// Every state, in the order of their discriminants.
-    pub const ALL: [State; 8] = [
+    pub const ALL: [State; 9] = [
+        State::SynSent,
         State::SynReceived,
         State::Established,
         State::FinWait1,
@@ -39,6 +42,7 @@ impl State {
     /// The RFC's name.
     pub const fn name(self) -> &'static str {
         match self {
+            State::SynSent => "SYN-SENT",
             State::SynReceived => "SYN-RECEIVED",
             State::Established => "ESTABLISHED",
             State::FinWait1 => "FIN-WAIT-1",
@@ -59,7 +63,12 @@ impl State {
     pub const fn awaits_ack_of_fin(self) -> bool {
         match self {
             State::FinWait1 | State::Closing | State::LastAck => true,
-            State::SynReceived | State::Established | State::FinWait2 | State::CloseWait | State::TimeWait => false,
+            State::SynSent
+            | State::SynReceived
+            | State::Established
+            | State::FinWait2
+            | State::CloseWait
+            | State::TimeWait => false,
         }
     }
 
@@ -67,7 +76,7 @@ impl State {
     pub const fn may_send(self) -> bool {
         match self {
             State::Established | State::CloseWait | State::FinWait1 | State::Closing | State::LastAck => true,
-            State::SynReceived | State::FinWait2 | State::TimeWait => false,
+            State::SynSent | State::SynReceived | State::FinWait2 | State::TimeWait => false,
         }
     }
 
@@ -75,7 +84,7 @@ impl State {
     pub const fn peer_may_send(self) -> bool {
         match self {
             State::SynReceived | State::Established | State::FinWait1 | State::FinWait2 => true,
-            State::CloseWait | State::Closing | State::LastAck | State::TimeWait => false,
+            State::SynSent | State::CloseWait | State::Closing | State::LastAck | State::TimeWait => false,
         }
     }
 }

@@ -38,6 +38,8 @@ impl Flags {
     pub const RECOVERY: u8 = 1 << 5;
     /// The service takes no more for now: our receive window is closed.
     pub const BACKLOGGED: u8 = 1 << 6;
+    /// We opened the connection (active OPEN).
+    pub const ACTIVE: u8 = 1 << 7;
 
     /// True if `bit` is set.
     pub const fn has(self, bit: u8) -> bool {
@@ -211,8 +213,19 @@ impl Tcb {
         }
     }
 
-    /// The SYN-ACK of a connection in SYN-RECEIVED; the first and every repetition.
-    pub fn syn_ack(&self, env: Env<'_>) -> Reply {
+    /// The SYN of a connection in SYN-SENT, or the SYN-ACK of one in SYN-RECEIVED; the first and every repetition.
+    pub fn syn(&self, env: Env<'_>) -> Reply {
+        let acknowledges = match self.state {
+            State::SynSent => Control::default(),
+            State::SynReceived
+            | State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait => Control::ACK,
+        };
         let mss = if self.tuple.is_v4() { env.config.mss_v4 } else { env.config.mss_v6 };
         let options = Options {
             mss: Some(mss),
@@ -223,7 +236,7 @@ impl Tcb {
         Reply {
             seq: self.snd_una,
             ack: self.rcv_nxt,
-            control: Control::SYN | Control::ACK,
+            control: Control::SYN | acknowledges,
             // The window of a SYN is never scaled (RFC 7323 2.2).
             window: u16::try_from(self.receive_window(env.config)).unwrap_or(u16::MAX),
             options,

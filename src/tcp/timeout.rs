@@ -19,8 +19,8 @@ use crate::wire::segment::Control;
 pub enum Expired {
     /// The deadline had moved; nothing to do before it.
     NotYet,
-    /// Send the SYN-ACK again.
-    SynAckAgain(Reply),
+    /// Send the SYN or SYN-ACK again.
+    SynAgain(Reply),
     /// Send text or FIN again; more may follow as acknowledgments come.
     Retransmit(Sent),
     /// Send a zero-window probe.
@@ -38,7 +38,8 @@ pub fn deadline(tcb: &Tcb, env: Env<'_>) -> Tick {
         State::TimeWait => config.time_wait_ms,
         _ if is_waiting(tcb) => rto_ms(tcb, env),
         State::FinWait2 => config.fin_wait_2_ms,
-        State::SynReceived
+        State::SynSent
+        | State::SynReceived
         | State::Established
         | State::FinWait1
         | State::CloseWait
@@ -70,7 +71,7 @@ pub fn expire(tcb: &mut Tcb, env: Env<'_>) -> Expired {
         return Expired::NotYet;
     }
     match tcb.state {
-        State::SynReceived => half_open(tcb, env),
+        State::SynSent | State::SynReceived => half_open(tcb, env),
         State::TimeWait => Expired::End(End::TimeWaitExpired, None),
         _ if tcb.has_outstanding() => retransmit(tcb, env),
         _ if tcb.has_unsent() => probe_window(tcb, env),
@@ -79,17 +80,18 @@ pub fn expire(tcb: &mut Tcb, env: Env<'_>) -> Expired {
     }
 }
 
-/// SYN-RECEIVED: the SYN-ACK again with a doubled time-out, until the retries or the half-open time are used up.
+/// SYN-SENT and SYN-RECEIVED: the SYN or SYN-ACK again with a doubled time-out, until the retries or the half-open time are used up.
 fn half_open(tcb: &mut Tcb, env: Env<'_>) -> Expired {
     let config = env.config;
     let give_up = tcb.rtt_sent + config.half_open_timeout_ms;
     if tcb.retries >= config.syn_retries || env.now.at_or_after(give_up) {
-        return Expired::End(End::HalfOpenTimeout, None);
+        let active = tcb.flags.has(Flags::ACTIVE);
+        return Expired::End(if active { End::OpenTimeout } else { End::HalfOpenTimeout }, None);
     }
     tcb.retries += 1;
     let next = env.now + rto_ms(tcb, env);
     tcb.deadline = if next.at_or_after(give_up) { give_up } else { next };
-    Expired::SynAckAgain(tcb.syn_ack(env))
+    Expired::SynAgain(tcb.syn(env))
 }
 
 /// RFC 6298 5.4 to 5.6 and RFC 5681 3.1: the first segment again, the time-out doubled, one segment of congestion window,

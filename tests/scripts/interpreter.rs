@@ -2,9 +2,11 @@
 
 use handfast::engine::listeners::{Endpoint, Listener, Listeners};
 use handfast::engine::{Engine, EngineConfig, Secrets, TIMER_BUDGET};
+use handfast::flow::FlowId;
 use handfast::service::{AnyService, Close, Discard, Http};
 use handfast::stats::ledger::{flows_unaccounted, frames_unaccounted};
 use handfast::tcp::config::TcpConfig;
+use handfast::tcp::syn_sent::ActiveOpen;
 use handfast::time::Now;
 use handfast::verdict::Verdict;
 use handfast::wire::ether::VlanTags;
@@ -52,6 +54,8 @@ struct World {
     tuple: FourTuple,
     said: VecDeque<Said>,
     verdict: Option<Verdict>,
+    /// The connection that the user opened last.
+    flow: Option<FlowId>,
 }
 
 /// Runs a script; the error names the line.
@@ -163,6 +167,7 @@ impl World {
             tuple: tuple(setup.ipv6, 40_000, 80),
             said: VecDeque::new(),
             verdict: None,
+            flow: None,
         }
     }
 
@@ -177,6 +182,9 @@ impl World {
                 self.engine.drain();
                 Ok(())
             }
+            "open" => self.user_opens(rest),
+            "close" => self.user_closes(),
+            "abort" => self.user_aborts(),
             other => Err(format!("no such word: {other}")),
         }
     }
@@ -220,6 +228,38 @@ impl World {
             self.hear(&frame[..len])?;
         }
         self.emit()
+    }
+
+    /// OPEN by the user: actively, with the service of the first listener.
+    fn user_opens(&mut self, rest: &str) -> Outcome<()> {
+        self.silence()?;
+        let fields = format!("none {rest}");
+        let line = Line::read(&fields)?;
+        let (port, peer) = (line.number("port")?.unwrap_or(5_000), line.number("peer")?.unwrap_or(40_000));
+        self.tuple = tuple(self.ipv6, peer, port);
+        let open = ActiveOpen { tuple: self.tuple, peer_mac: PEER_MAC, tags: VlanTags::default(), service: 0 };
+        let mut frame = vec![0; FRAME_ROOM];
+        let opened = self.engine.open(&open, self.now, &mut frame);
+        let (id, len) = opened.map_err(|error| format!("{error:?}"))?;
+        self.flow = Some(id);
+        self.hear(&frame[..len])
+    }
+
+    fn user_closes(&mut self) -> Outcome<()> {
+        self.silence()?;
+        let id = self.flow.ok_or("only a connection that was opened here has a user")?;
+        self.engine.close(id, self.now).map_err(|error| format!("{error:?}"))?;
+        self.emit()
+    }
+
+    fn user_aborts(&mut self) -> Outcome<()> {
+        self.silence()?;
+        let id = self.flow.ok_or("only a connection that was opened here has a user")?;
+        let mut frame = vec![0; FRAME_ROOM];
+        match self.engine.abort(id, &mut frame).map_err(|error| format!("{error:?}"))? {
+            Some(len) => self.hear(&frame[..len]),
+            None => Ok(()),
+        }
     }
 
     /// Takes what the engine has to send by itself.

@@ -16,6 +16,8 @@
 //! state ESTABLISHED                 the connection's state, or CLOSED if there is none
 //! count challenge_acks=1            counters, since the start
 //! drain                             the operator drains the server
+//! open port=5000                    the engine opens a connection from that port; its SYN must follow. seq counts from its ISN
+//! close                             the user closes the connection; abort gives it up
 //! ```
 
 mod interpreter;

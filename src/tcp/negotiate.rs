@@ -1,0 +1,47 @@
+//! Options of the SYNs: what we offer, and what both offered (RFC 9293 3.7.1, RFC 7323 1.3, RFC 2018 2).
+
+use super::Env;
+use super::config::TcpConfig;
+use super::tcb::{Flags, Tcb, receive_shift};
+use crate::wire::options::{MAX_WINDOW_SHIFT, Options};
+
+/// MSS of a peer that names none (RFC 9293 3.7.1).
+const DEFAULT_MSS_V4: u16 = 536;
+const DEFAULT_MSS_V6: u16 = 1220;
+/// A smaller MSS of the peer counts as this: it would have us send headers rather than data.
+const LEAST_MSS: u16 = 64;
+/// What the timestamps option takes of every segment.
+const TIMESTAMPS_LEN: u16 = 12;
+
+/// What the configuration has us offer.
+pub fn offer(config: &TcpConfig) -> Flags {
+    let mut flags = Flags::default();
+    flags.put(Flags::TIMESTAMPS, config.timestamps);
+    flags.put(Flags::WINDOW_SCALE, config.window_scaling);
+    flags.put(Flags::SACK_PERMITTED, config.sack_permitted);
+    flags
+}
+
+/// Our shift as it stands in our SYN, for a connection that offers to scale.
+pub fn own_shift(flags: Flags, config: &TcpConfig) -> u8 {
+    if flags.has(Flags::WINDOW_SCALE) { receive_shift(config.window_bytes) << 4 } else { 0 }
+}
+
+/// Keeps of what we `offered` what the peer's SYN offers too, and takes over its values.
+pub fn accept_options(tcb: &mut Tcb, peer: &Options, offered: Flags, config: &TcpConfig) {
+    let timestamps = peer.timestamps.filter(|_| offered.has(Flags::TIMESTAMPS));
+    let window_scale = peer.window_scale.filter(|_| offered.has(Flags::WINDOW_SCALE));
+    tcb.flags.put(Flags::TIMESTAMPS, timestamps.is_some());
+    tcb.flags.put(Flags::WINDOW_SCALE, window_scale.is_some());
+    tcb.flags.put(Flags::SACK_PERMITTED, peer.sack_permitted && offered.has(Flags::SACK_PERMITTED));
+    tcb.ts_recent = timestamps.map_or(0, |(val, _)| val);
+    tcb.shifts = window_scale.map_or(0, |snd| snd.min(MAX_WINDOW_SHIFT) | own_shift(tcb.flags, config));
+}
+
+/// Eff.snd.MSS (RFC 9293 3.7.1): what the peer takes, what our link carries, less the options of every segment.
+pub fn send_mss(tcb: &Tcb, peer_mss: Option<u16>, env: Env<'_>) -> u16 {
+    let (default, ours) =
+        if tcb.tuple.is_v4() { (DEFAULT_MSS_V4, env.config.mss_v4) } else { (DEFAULT_MSS_V6, env.config.mss_v6) };
+    let mss = peer_mss.unwrap_or(default).max(LEAST_MSS).min(ours);
+    mss - if tcb.flags.has(Flags::TIMESTAMPS) { TIMESTAMPS_LEN } else { 0 }
+}

@@ -1,0 +1,114 @@
+//! The active OPEN (RFC 9293 3.10.1) and SEGMENT ARRIVES, state SYN-SENT (3.10.7.3).
+
+use core::ops::ControlFlow::{self, Break, Continue};
+
+use super::acknowledge::sample_handshake;
+use super::effects::{Answer, Effects, End};
+use super::negotiate::{accept_options, offer, own_shift, send_mss};
+use super::state::State;
+use super::tcb::{Flags, Tcb};
+use super::{Env, closed};
+use crate::verdict::DropReason;
+use crate::wire::ether::{Mac, VlanTags};
+use crate::wire::segment::{Control, Segment};
+use crate::wire::seq::SeqNum;
+use crate::wire::tuple::FourTuple;
+
+/// Where an active OPEN goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveOpen {
+    /// Both ends.
+    pub tuple: FourTuple,
+    /// Next hop to the peer.
+    pub peer_mac: Mac,
+    /// VLAN tags towards the peer.
+    pub tags: VlanTags,
+    /// Which service talks to the connection.
+    pub service: u16,
+}
+
+/// The TCB of an active OPEN, in SYN-SENT, with its first SYN counted as sent. It offers all that the configuration allows.
+pub fn open_active(open: &ActiveOpen, iss: SeqNum, env: Env<'_>) -> Tcb {
+    let config = env.config;
+    let mut flags = offer(config);
+    flags.put(Flags::ACTIVE, true);
+    Tcb {
+        tuple: open.tuple,
+        snd_una: iss,
+        snd_nxt: iss + 1,
+        snd_max: iss + 1,
+        recover: iss,
+        state: State::SynSent,
+        shifts: own_shift(flags, config),
+        flags,
+        service: open.service,
+        rtt_sent: env.now,
+        deadline: env.now + config.rto_initial_ms.min(config.half_open_timeout_ms),
+        // So that the first challenge ACK is not held back.
+        challenged_at: env.now + config.challenge_interval_ms.wrapping_neg(),
+        peer_mac: open.peer_mac,
+        tags: open.tags,
+        cwnd: config.initial_window_segments,
+        ssthresh: u16::MAX,
+        ..Tcb::default()
+    }
+}
+
+/// Processes one segment of a connection in SYN-SENT, in the RFC's order: ACK, RST, SYN, other. Payload is not taken: it is not
+/// acknowledged either, so the peer sends it again.
+pub fn segment_arrives(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> Effects {
+    match process(tcb, segment, env) {
+        Break(effects) | Continue(effects) => effects,
+    }
+}
+
+fn process(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> ControlFlow<Effects, Effects> {
+    first_check_ack(tcb, segment)?;
+    second_check_rst(segment)?;
+    Continue(fourth_check_syn(tcb, segment, env))
+}
+
+/// First: an acknowledgment of anything but our SYN is answered with a RST, unless it is one.
+fn first_check_ack(tcb: &Tcb, segment: &Segment) -> ControlFlow<Effects> {
+    if !segment.control.has(Control::ACK) || segment.ack == tcb.snd_max {
+        return Continue(());
+    }
+    let answer = match segment.control.has(Control::RST) {
+        true => Answer::Nothing,
+        false => Answer::Reset(closed::reset_for(segment)),
+    };
+    Break(Effects::refuse(DropReason::AckOutOfWindow, answer))
+}
+
+/// Second: a RST with an acceptable acknowledgment refuses the connection; one without is dropped, it could be anybody's.
+fn second_check_rst(segment: &Segment) -> ControlFlow<Effects> {
+    if !segment.control.has(Control::RST) {
+        return Continue(());
+    }
+    Break(match segment.control.has(Control::ACK) {
+        true => Effects::end(End::Refused),
+        false => Effects::refuse(DropReason::UnexpectedInSynSent, Answer::Nothing),
+    })
+}
+
+/// Fourth: a SYN with the acknowledgment of ours opens the connection, one without is a simultaneous open.
+fn fourth_check_syn(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> Effects {
+    if !segment.control.has(Control::SYN) {
+        return Effects::refuse(DropReason::UnexpectedInSynSent, Answer::Nothing);
+    }
+    accept_options(tcb, &segment.options, tcb.flags, env.config);
+    tcb.snd_mss = send_mss(tcb, segment.options.mss, env);
+    tcb.rcv_nxt = segment.seq + 1;
+    tcb.snd_wnd = segment.window;
+    tcb.max_snd_wnd = segment.window;
+    tcb.snd_wl1 = segment.seq;
+    if !segment.control.has(Control::ACK) {
+        tcb.state = State::SynReceived;
+        return Effects { answer: Answer::SynAck, ..Effects::default() };
+    }
+    tcb.snd_una = segment.ack;
+    tcb.state = State::Established;
+    sample_handshake(tcb, segment, env);
+    tcb.retries = 0;
+    Effects { answer: Answer::Ack, established: true, restart_timer: true, ..Effects::default() }
+}
