@@ -18,7 +18,7 @@ pub use error::SteerError;
 
 use contract::{ANY_ADDRESS, ANY_MAC, Config};
 use endpoints::{Image, Step};
-use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, Program};
+use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, ProgramMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// The compiled program (see bpf/build.rs).
@@ -94,8 +94,8 @@ impl Steering {
     /// # Panics
     ///
     /// Never: the object is embedded and has it.
-    pub fn program(&self) -> Program<'_> {
-        self.object.progs().find(|program| program.name() == PROGRAM).expect("steer.bpf.c defines the program")
+    pub fn program(&self) -> ProgramMut<'_> {
+        self.object.progs_mut().find(|program| program.name() == PROGRAM).expect("steer.bpf.c defines the program")
     }
 
     /// Attaches the program to an interface of the calling thread's network namespace. From now on every frame that the
