@@ -122,6 +122,7 @@ fn start_crew(
                 true => PartialChecksums::Accept,
                 false => PartialChecksums::Refuse,
             },
+            events: 0,
         };
         let job = Job { queue: *queue, core: *core, port, engine, listeners: roster.table() };
         crew.start(job, &secrets, clock, idle, events.clone())?;

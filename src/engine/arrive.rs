@@ -1,5 +1,6 @@
 //! A segment arrives: which connection it belongs to, what that asks for, and the answer, written over the frame.
 
+use super::events::What;
 use super::limit::RateLimit;
 use super::{Engine, env};
 use crate::flow::hash::FlowHash;
@@ -110,6 +111,7 @@ impl Engine {
             tcb.peer_mac = segment.src_mac;
             tcb.tags = segment.tags;
         }
+        let active = tcb.flags.has(Flags::ACTIVE);
         let service = self.listeners.service(tcb.service);
         let payload = &frame[segment.payload()];
         let Ok(window_opened) = serve(tcb, service, payload, &effects, &mut self.counters) else {
@@ -131,8 +133,22 @@ impl Engine {
             Ok(None) => effects.refused.map_or(Verdict::Accept, Verdict::Drop),
             Err(reason) => Verdict::Drop(reason),
         };
+        if active {
+            self.note_events(slot, &effects);
+        }
         self.settle(slot, before);
         verdict
+    }
+
+    /// Tells whoever opened the connection what the segment brought.
+    fn note_events(&mut self, slot: Slot, effects: &Effects) {
+        let Some(id) = self.flows.id(slot) else { return };
+        if effects.established {
+            self.events.push(id, What::Established);
+        }
+        if effects.delivery.len > 0 {
+            self.events.push(id, What::Received(effects.delivery.len));
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 pub mod active;
 mod arrive;
 mod emit;
+pub mod events;
 pub mod limit;
 pub mod listeners;
 mod ready;
@@ -24,13 +25,14 @@ use crate::tcp::config::TcpConfig;
 use crate::tcp::effects::End;
 use crate::tcp::isn::IsnGenerator;
 use crate::tcp::state::State;
-use crate::tcp::tcb::Tcb;
+use crate::tcp::tcb::{Flags, Tcb};
 use crate::time::{Now, Tick};
 use crate::timer::Wheel;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ether::Mac;
 use crate::wire::parse::{PartialChecksums, parse};
 use crate::wire::segment::Segment;
+use events::{Event, Events, What};
 use limit::RateLimit;
 use listeners::Listeners;
 use ready::Ready;
@@ -51,6 +53,9 @@ pub struct EngineConfig {
     pub mac: Mac,
     /// Whether checksums that a local sender left partial are good enough.
     pub partial_checksums: PartialChecksums,
+    /// Room for events of actively opened connections between two calls of [`Engine::next_event`]: [`events::EVENTS_PER_STEP`]
+    /// for each frame and timer of a turn. With 0 none are kept.
+    pub events: usize,
 }
 
 /// Random numbers that an engine needs; drawn once, by whoever makes it.
@@ -82,6 +87,7 @@ pub struct Engine {
     states: [u32; State::ALL.len()],
     challenges: RateLimit,
     resets: RateLimit,
+    events: Events,
     draining: bool,
 }
 
@@ -100,6 +106,7 @@ impl Engine {
             states: [0; State::ALL.len()],
             challenges: RateLimit::new(config.tcp.challenges_per_second, now.tick()),
             resets: RateLimit::new(config.tcp.resets_per_second, now.tick()),
+            events: Events::new(config.events),
             draining: false,
             config,
         }
@@ -164,6 +171,14 @@ impl Engine {
     /// [`Engine::end`] for a flow that is still booked under the state `before`.
     fn end_in_state(&mut self, slot: Slot, before: State, end: End) {
         let Some(tcb) = self.flows.get(slot) else { return };
+        if tcb.flags.has(Flags::ACTIVE)
+            && let Some(id) = self.flows.id(slot)
+        {
+            if end == End::Closed {
+                self.events.push(id, What::Finished);
+            }
+            self.events.push(id, What::Ended(end));
+        }
         self.states[before.index()] -= 1;
         self.listeners.released(tcb.service);
         self.wheel.cancel(slot);
@@ -189,9 +204,21 @@ impl Engine {
     /// Books a change of state, and arms the timer for the flow's deadline.
     fn settle(&mut self, slot: Slot, before: State) {
         let Some(tcb) = self.flows.get(slot) else { return };
+        if tcb.state == State::TimeWait
+            && before != State::TimeWait
+            && tcb.flags.has(Flags::ACTIVE)
+            && let Some(id) = self.flows.id(slot)
+        {
+            self.events.push(id, What::Finished);
+        }
         self.states[before.index()] -= 1;
         self.states[tcb.state.index()] += 1;
         self.wheel.arm(slot, tcb.deadline);
+    }
+
+    /// The oldest event of an actively opened connection that was not taken yet.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.events.pop()
     }
 
     /// What was counted so far.

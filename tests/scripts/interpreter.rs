@@ -23,6 +23,8 @@ const ENGINE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 /// Room of a frame: an MTU of 1,500 and two VLAN tags.
 const FRAME_ROOM: usize = 1522;
+/// Room for what happens to connections that a script opens.
+const EVENTS: usize = 1_000;
 /// The body that http listeners serve.
 const BODY: &[u8] = b"0123456789";
 
@@ -155,6 +157,7 @@ impl World {
             burst: 1,
             mac: ENGINE_MAC,
             partial_checksums: PartialChecksums::Refuse,
+            events: EVENTS,
         };
         let secrets = Secrets { flow_hash: [1, 2], isn: [3; 16], timestamp_offset: 0 };
         let now = Now::from_millis(1_000_000);
@@ -182,6 +185,7 @@ impl World {
                 self.engine.drain();
                 Ok(())
             }
+            "event" => self.user_hears(rest),
             "open" => self.user_opens(rest),
             "close" => self.user_closes(),
             "abort" => self.user_aborts(),
@@ -243,6 +247,16 @@ impl World {
         let (id, len) = opened.map_err(|error| format!("{error:?}"))?;
         self.flow = Some(id);
         self.hear(&frame[..len])
+    }
+
+    /// The next event of the connection that the user opened.
+    fn user_hears(&mut self, expected: &str) -> Outcome<()> {
+        let event = self.engine.next_event();
+        let found = event.map_or_else(|| "none".to_owned(), |event| format!("{:?}", event.what));
+        if event.is_some_and(|event| Some(event.id) != self.flow) {
+            return Err(format!("{found} of another connection"));
+        }
+        if found == expected { Ok(()) } else { Err(format!("the event is {found}")) }
     }
 
     fn user_closes(&mut self) -> Outcome<()> {

@@ -17,6 +17,7 @@
 //! count challenge_acks=1            counters, since the start
 //! drain                             the operator drains the server
 //! open port=5000                    the engine opens a connection from that port; its SYN must follow. seq counts from its ISN
+//! event Established                 the next event that the user hears of: Received(5), Finished, Ended(Closed), none
 //! close                             the user closes the connection; abort gives it up
 //! ```
 
