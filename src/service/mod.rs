@@ -11,7 +11,7 @@ mod http;
 mod parser;
 
 pub use basic::{Close, Discard};
-pub use http::Http;
+pub use http::{Http, MAX_BODY_BYTES};
 
 use crate::tcp::tcb::AppState;
 

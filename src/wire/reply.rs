@@ -12,7 +12,7 @@ use super::segment::{Control, Segment};
 use super::seq::SeqNum;
 use super::tuple::FourTuple;
 
-/// The longest header that [`write`] writes in front of the payload: Ethernet, two tags, IPv6, TCP, options of a SYN-ACK.
+/// The longest header that [`write()`] writes in front of the payload: Ethernet, two tags, IPv6, TCP, options of a SYN-ACK.
 pub const MAX_HEADER_LEN: usize = 14 + 8 + 40 + 20 + 24;
 
 /// A segment to send.
