@@ -1,11 +1,16 @@
 //! House rules that the compiler does not check, read from the sources: imports go down the floors, unsafe code has two
-//! rooms, files stay short and say what they are, nothing is left unfinished, and documents name only what exists.
+//! rooms, files stay short and say what they are, nothing is left unfinished, documents name only what exists, and
+//! explain what there is.
 //!
 //! Every rule is a function from one file's path and text to its findings. It has two tests: one that the tree keeps the
 //! rule, and one that a bad sample is noticed, so that a rule that finds nothing is known to look.
 //!
 //! This is a reader of tokens and not a compiler: what a macro makes, it does not see.
 
+use handfast::port::{FrameLedger, KernelStatistics, PortCounters};
+use handfast::stats::counters::Counters;
+use handfast::tcp::state::State;
+use handfast::verdict::DropReason;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -100,36 +105,90 @@ fn missing_paths(path: &str, text: &str, exists: &dyn Fn(&str) -> bool) -> Vec<S
     findings
 }
 
-/// Rows `| requirement | code | test |` of docs/rfc.md whose code or test is not the name of a function in `functions`.
-/// Tables with another number of columns are not of that kind.
-fn rows_without_test(path: &str, text: &str, functions: &BTreeSet<String>) -> Vec<String> {
+/// The names that docs/rfc.md may use.
+struct Known {
+    /// Functions, each with the file that has it, without `.rs`.
+    functions: BTreeSet<(String, String)>,
+    /// Test functions, and packet scripts without `.script`.
+    tests: BTreeSet<String>,
+}
+
+impl Known {
+    /// True if `path` (like `tcp::tcb::Tcb::ack`) names a function in the file or folder that its modules lead to.
+    fn has_function(&self, path: &str) -> bool {
+        let names: Vec<&str> = path.split("::").collect();
+        let Some((function, modules)) = names.split_last() else { return false };
+        let is_type = |name: &&&str| !name.starts_with(char::is_uppercase);
+        let room = modules.iter().take_while(is_type).fold("src".to_owned(), |room, name| room + "/" + name);
+        let in_room =
+            |file: &str| file.strip_prefix(&room).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.functions.iter().any(|(name, file)| name == function && in_room(file))
+    }
+}
+
+/// What a row of a table of requirements has to name, by its state.
+const STATES: [&str; 3] = ["done", "partly", "not done"];
+
+/// Fewest letters that a reason has.
+const SHORTEST_REASON: usize = 15;
+
+/// Rows `| Requirement | State | Code | Test or reason |` of docs/rfc.md that do not hold: what is done names its code and
+/// its test, what is partly done a reason besides, and what is not done a reason. Other tables are of another kind.
+fn unproven_rows(path: &str, text: &str, known: &Known) -> Vec<String> {
     let mut findings = Vec::new();
-    let mut before_is_row = false;
+    let mut in_table = false;
     for (i, line) in text.lines().enumerate() {
-        let cells: Option<Vec<&str>> =
-            line.trim().strip_prefix('|').map(|row| row.trim_end_matches('|').split('|').collect());
-        let is_row = cells.is_some();
-        let is_header = is_row && !before_is_row;
-        before_is_row = is_row;
-        let Some([_, code, test]) = cells.as_deref() else { continue };
-        if is_header || test.trim().chars().all(|c| c == '-' || c == ':') {
+        let cells: Vec<&str> = match line.trim().strip_prefix('|').and_then(|row| row.strip_suffix('|')) {
+            Some(row) => row.split('|').map(str::trim).collect(),
+            None => Vec::new(),
+        };
+        if cells.first() == Some(&"Requirement") {
+            in_table = true;
             continue;
         }
-        for (what, cell) in [("code", code), ("test", test)] {
-            // The odd pieces between backticks are the names.
-            let names: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
-            if names.is_empty() {
-                findings.push(format!("{path}:{}: the row names no {what}", i + 1));
-            }
-            for name in names {
-                let function = name.rsplit("::").next().unwrap_or(name).trim_end_matches("()");
-                if !functions.contains(function) {
-                    findings.push(format!("{path}:{}: there is no function for the {what} `{name}`", i + 1));
-                }
-            }
+        in_table &= !cells.is_empty();
+        if !in_table || cells.iter().all(|cell| cell.chars().all(|c| c == '-' || c == ':')) {
+            continue;
+        }
+        let mut find = |what: String| findings.push(format!("{path}:{}: {what}", i + 1));
+        let [_, state, code, proof] = cells[..] else {
+            find(format!("a row of {} columns", cells.len()));
+            continue;
+        };
+        let (functions, tests) = (quoted(code), quoted(proof));
+        functions
+            .iter()
+            .filter(|name| !known.has_function(name))
+            .for_each(|name| find(format!("no function `{name}`")));
+        tests.iter().filter(|name| !known.tests.contains(**name)).for_each(|name| find(format!("no test `{name}`")));
+        let has_reason = unquoted(proof).filter(|c| c.is_alphabetic()).count() >= SHORTEST_REASON;
+        match state {
+            "done" | "partly" if functions.is_empty() => find(format!("{state} without code")),
+            "done" if tests.is_empty() => find("done without a test".into()),
+            "partly" if tests.is_empty() && !has_reason => find("partly done without a test or a reason".into()),
+            "partly" | "not done" if !has_reason => find(format!("{state} without a reason")),
+            state if STATES.contains(&state) => {}
+            other => find(format!("the state {other:?} is none of {STATES:?}")),
         }
     }
     findings
+}
+
+/// The pieces of `text` between backticks.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// The characters of `text` outside of backticks.
+fn unquoted(text: &str) -> impl Iterator<Item = char> + '_ {
+    text.split('`').step_by(2).flat_map(str::chars)
+}
+
+/// Names of `kind` that a page does not have between backticks.
+fn unexplained(path: &str, text: &str, kind: &str, names: &[String]) -> Vec<String> {
+    let explained: BTreeSet<&str> = text.lines().flat_map(quoted).collect();
+    let missing = names.iter().filter(|name| !explained.contains(name.as_str()));
+    missing.map(|name| format!("{path}: says nothing of the {kind} `{name}`")).collect()
 }
 
 // ---- reading sources ----
@@ -302,15 +361,44 @@ fn documents() -> Vec<(String, String)> {
     documents
 }
 
-/// The names of all functions in src/ and tests/.
-fn functions() -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for (_, text) in sources().into_iter().chain(files("tests", is_rust)) {
+/// The functions, tests and packet scripts that there are.
+fn known() -> Known {
+    let mut known = Known { functions: BTreeSet::new(), tests: BTreeSet::new() };
+    for (path, text) in sources().into_iter().chain(files("tests", is_rust)) {
+        let file = path.trim_end_matches(".rs").trim_end_matches("/mod");
         let code = code_of(&text);
-        let all: Vec<&str> = words(&code).collect();
-        names.extend(all.windows(2).filter(|pair| pair[0] == "fn").map(|pair| pair[1].to_owned()));
+        known.functions.extend(names_behind_fn(&code).map(|name| (name.to_owned(), file.to_owned())));
+        known
+            .tests
+            .extend(code.split("#[test]").skip(1).filter_map(|code| names_behind_fn(code).next()).map(str::to_owned));
     }
-    names
+    let scripts = files("tests/scripts", |name| name.ends_with(".script"));
+    let stem = |path: &str| path.rsplit('/').next().unwrap_or(path).trim_end_matches(".script").to_owned();
+    known.tests.extend(scripts.iter().map(|(path, _)| stem(path)));
+    known
+}
+
+fn names_behind_fn(code: &str) -> impl Iterator<Item = &str> {
+    let mut words = words(code);
+    std::iter::from_fn(move || words.find(|word| *word == "fn").and_then(|_| words.next()))
+}
+
+/// What the steering program counts, by the names that reports use.
+fn steer_counters() -> Vec<String> {
+    let contract = fs::read_to_string(root().join("bpf/contract.h")).unwrap();
+    let (_, list) = contract.split_once("enum steer_counter {").expect("the contract lists the counters");
+    let (list, _) = list.split_once("STEER_COUNTERS").expect("the list ends with how many there are");
+    words(list).filter_map(|word| word.strip_prefix("STEER_")).map(str::to_lowercase).collect()
+}
+
+/// The keys of the example configuration, those that are commented out too.
+fn settings() -> Vec<String> {
+    let example = fs::read_to_string(root().join("docs/handfast.toml")).unwrap();
+    let key = |line: &str| {
+        let (name, _) = line.strip_prefix('#').unwrap_or(line).split_once(" = ")?;
+        name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-').then(|| name.to_owned())
+    };
+    example.lines().filter_map(key).collect()
 }
 
 // ---- the tests ----
@@ -409,27 +497,78 @@ fn a_page_that_does_not_exist_is_noticed() {
     assert_eq!(names("https://docs.example.org/docs/page.html and mydocs/page"), 0);
 }
 
-/// The page is written when the protocol is; from then on every row is checked.
-#[test]
-fn every_requirement_has_its_code_and_its_test() {
-    let functions = functions();
-    assert!(functions.contains("every_requirement_has_its_code_and_its_test"));
-    let page: Vec<_> = documents().into_iter().filter(|(path, _)| path == "docs/rfc.md").collect();
-    check(&page, |path, text| rows_without_test(path, text, &functions));
+fn page(path: &str) -> Vec<(String, String)> {
+    let page: Vec<_> = documents().into_iter().filter(|(found, _)| found == path).collect();
+    assert_eq!(page.len(), 1, "{path} is missing");
+    page
 }
 
 #[test]
-fn a_requirement_without_its_test_is_noticed() {
-    let functions: BTreeSet<String> = ["step_one", "a_syn_opens"].map(str::to_owned).into();
-    let rows = |row: &str| {
-        let text =
-            format!("| Requirement | Code | Test |\n|---|---|---|\n{row}\n\n| a | b |\n|---|---|\n| no | such |\n");
-        rows_without_test("docs/rfc.md", &text, &functions).len()
+fn every_requirement_has_its_code_and_its_test_or_a_reason() {
+    let known = known();
+    assert!(known.tests.contains("every_requirement_has_its_code_and_its_test_or_a_reason"));
+    let page = page("docs/rfc.md");
+    assert!(page[0].1.contains("| Requirement | State | Code | Test or reason |"), "the tables were not found");
+    check(&page, |path, text| unproven_rows(path, text, &known));
+}
+
+#[test]
+fn a_requirement_without_proof_is_noticed() {
+    let pair = |(function, file): (&str, &str)| (function.to_owned(), file.to_owned());
+    let known = Known {
+        functions: [("open", "src/tcp/listen"), ("ack", "src/tcp/tcb")].map(pair).into(),
+        tests: ["a_syn_opens"].map(str::to_owned).into(),
     };
-    assert_eq!(rows("| RFC 9293 3.10.7.2 | `tcp::listen::step_one` | `a_syn_opens` |"), 0);
-    assert_eq!(rows("| RFC 9293 3.10.7.2 | `tcp::listen::step_one` | `a_syn_opens`, `gone` |"), 1);
-    assert_eq!(rows("| RFC 9293 3.10.7.2 | `tcp::listen::gone` | `a_syn_opens` |"), 1);
-    assert_eq!(rows("| RFC 9293 3.10.7.2 | `step_one` | none yet |"), 1);
+    let rows = |row: &str| {
+        let text = format!("| Requirement | State | Code | Test or reason |\n|---|---|---|---|\n{row}\n\n| a | b |\n");
+        unproven_rows("docs/rfc.md", &text, &known).len()
+    };
+    assert_eq!(rows("| MUST-1 | done | `tcp::listen::open` | `a_syn_opens` |"), 0);
+    assert_eq!(rows("| MUST-1 | done | `tcp::tcb::Tcb::ack`, `tcp::listen::open` | `a_syn_opens` |"), 0);
+    assert_eq!(
+        rows("| MUST-1 | partly | `tcp::listen::open` | `a_syn_opens`; the other half would need a buffer |"),
+        0
+    );
+    assert_eq!(rows("| MUST-1 | not done | - | There is no buffer to hold it. |"), 0);
+    assert_eq!(rows("| MUST-1 | done | `tcp::listen::open` | `a_syn_opens`, `gone` |"), 1);
+    assert_eq!(rows("| MUST-1 | done | `tcp::listen::gone` | `a_syn_opens` |"), 1);
+    assert_eq!(rows("| MUST-1 | done | `tcp::input::open` | `a_syn_opens` |"), 1, "it is in another file");
+    assert_eq!(rows("| MUST-1 | done | `tcp::listen::open` | `open` |"), 1, "that is no test");
+    assert_eq!(rows("| MUST-1 | done | `tcp::listen::open` | It is plain to see that it holds. |"), 1);
+    assert_eq!(rows("| MUST-1 | partly | `tcp::listen::open` | `a_syn_opens` |"), 1);
+    assert_eq!(rows("| MUST-1 | not done | - | later |"), 1);
+    assert_eq!(rows("| MUST-1 | nearly | `tcp::listen::open` | `a_syn_opens` |"), 1);
+    assert_eq!(rows("| MUST-1 | done |"), 1);
+}
+
+#[test]
+fn operations_explain_every_counter_drop_reason_and_setting() {
+    let page = page("docs/operations.md");
+    let owned = |names: &[&str]| -> Vec<String> { names.iter().map(ToString::to_string).collect() };
+    let drops: Vec<&str> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+    let engine: Vec<&str> = Counters::new().scalars().map(|(name, _)| name).collect();
+    let states: Vec<&str> = State::ALL.iter().map(|state| state.name()).collect();
+    let kinds = [
+        ("drop reason", owned(&drops)),
+        ("counter", owned(&engine)),
+        ("counter of the port", owned(PortCounters::NAMES)),
+        ("place of a frame", owned(FrameLedger::NAMES)),
+        ("counter of the kernel", owned(KernelStatistics::NAMES)),
+        ("counter of steering", steer_counters()),
+        ("state", owned(&states)),
+        ("setting", settings()),
+    ];
+    for (kind, names) in kinds {
+        assert!(names.len() >= 5, "the names of each {kind} were not found: {names:?}");
+        check(&page, |path, text| unexplained(path, text, kind, &names));
+    }
+}
+
+#[test]
+fn a_name_that_a_page_does_not_explain_is_noticed() {
+    let names = ["received".to_owned(), "seen".to_owned()];
+    assert_eq!(unexplained("docs/a.md", "| `received` | frames |\n| `seen` | frames |", "counter", &names).len(), 0);
+    assert_eq!(unexplained("docs/a.md", "| `received` | seen |", "counter", &names).len(), 1);
 }
 
 #[test]
