@@ -17,18 +17,22 @@ fn segment(address: &str, case: u16, flags: u8) -> Crafted {
     Crafted::new(SocketAddr::new(source.parse().unwrap(), 10_000 + case), server(address, 80), flags)
 }
 
+/// What the kernels at both ends say now and then, group memberships for instance; no frame of these tests is like that.
+const OTHERS: [&str; 2] = ["pass_not_ip", "pass_not_tcp"];
+
 /// Sends one frame and returns what it changed: where steering sent it, and the drop reason or, without one, nothing.
 fn send(serve: &Serve<'_>, hand: &mut Hand, frame: &[u8]) -> (Vec<String>, Stats) {
     let before = serve.stats();
     let steered = |stats: &Stats| stats.steering.get("redirected").unwrap();
-    let seen = |stats: &Stats| stats.steering.get("seen").unwrap();
+    let stray = |stats: &Stats| OTHERS.iter().map(|name| stats.steering.get(name).unwrap()).sum::<u64>();
+    let seen = |stats: &Stats| stats.steering.get("seen").unwrap() - stray(stats);
     let received = |stats: &Stats| stats.total.engine.get("received").unwrap();
     hand.send(frame);
     let after = serve.stats_when("the frame in the books", |stats| {
         seen(stats) > seen(&before) && received(stats) - received(&before) == steered(stats) - steered(&before)
     });
     let mut changes = differences(&before.steering, &after.steering);
-    changes.retain(|(name, _)| !["seen", "redirected"].contains(name));
+    changes.retain(|(name, _)| !["seen", "redirected"].contains(name) && !OTHERS.contains(name));
     changes.extend(differences(&before.total.drops, &after.total.drops));
     (changes.into_iter().map(|(name, count)| format!("{name} {count}")).collect(), after)
 }
@@ -40,7 +44,6 @@ fn answers(captured: &Captured, case: u16) -> Vec<String> {
 }
 
 const SYN_ACK: &str = "0x0012";
-const RST_ACK: &str = "0x0014";
 const RST_ONLY: &str = "0x0004";
 
 /// A frame, what it is counted as, and what it is answered with.
@@ -62,8 +65,11 @@ fn check(world: &World, serve: &Serve<'_>, cases: Vec<Case>) {
     }
 }
 
-/// Numbers the cases in the order in which they are listed: the number is in the source port.
-fn numbered(make: Vec<(&'static str, &dyn Fn(u16) -> Vec<u8>, Vec<&'static str>, Option<&'static str>)>) -> Vec<Case> {
+/// A case whose frame is still to be made: with its number in the source port.
+type Unnumbered<'a> = (&'static str, &'a dyn Fn(u16) -> Vec<u8>, Vec<&'static str>, Option<&'static str>);
+
+/// Numbers the cases in the order in which they are listed.
+fn numbered(make: Vec<Unnumbered<'_>>) -> Vec<Case> {
     (0..).zip(make).map(|(case, (what, frame, counted, answer))| (what, frame(case), counted, answer)).collect()
 }
 
@@ -192,5 +198,4 @@ fn a_tagged_syn_is_answered_with_the_same_tags() {
         |port: &str, outer: &str| [port, SYN_ACK, "7", "5", outer, "02:68:66:00:00:02"].map(str::to_owned).to_vec();
     let expected = [expected("10000", ""), expected("10001", "300"), expected("10010", ""), expected("10011", "300")];
     assert_eq!(got, expected);
-    let _ = RST_ACK;
 }

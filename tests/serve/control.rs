@@ -122,7 +122,7 @@ fn limits_change_by_the_file_and_a_wrong_file_changes_nothing() {
 #[test]
 fn ten_reloads_under_load_lose_nothing() {
     let Some(world) = World::up("ten_reloads_under_load_lose_nothing") else { return };
-    let serve = world.serve("--listen 80=http --listen 7000=discard");
+    let serve = world.serve("--listen 80=http --listen 7000=discard --time-wait 500ms");
     let done = AtomicBool::new(false);
     let rounds = |service, port| {
         let mut completed = 0;

@@ -11,7 +11,8 @@ const CURL: [&str; 5] = ["--silent", "--show-error", "--globoff", "--max-time", 
 fn in_generic_mode_everything_works_the_same() {
     let Some(world) = World::up("in_generic_mode_everything_works_the_same") else { return };
     let body = world.file("body.bin", &[b'x'; 300_000]);
-    let serve = world.serve(&format!("--listen 80=http:{body} --listen 7000=discard --xdp-mode generic"));
+    let serve =
+        world.serve(&format!("--listen 80=http:{body} --listen 7000=discard --xdp-mode generic --time-wait 500ms"));
     assert!(serve.log().contains("hf-server (generic, copy)"), "{}", serve.log());
     let capture = Capture::start(&world);
     for host in [V4, "[2001:2::1]"] {
@@ -26,7 +27,8 @@ fn in_generic_mode_everything_works_the_same() {
         world.drive_all(&args);
     }
     let stats = serve.settled();
-    assert_eq!((stats.mode.xdp.as_str(), stats.total.engine.get("closed")), ("generic", Some(2_002)));
+    let ends = ["closed", "time_wait_expired", "time_wait_reused"].map(|end| stats.total.engine.get(end).unwrap());
+    assert_eq!((stats.mode.xdp.as_str(), ends.iter().sum::<u64>()), ("generic", 2_002));
     serve.end();
     assert!(!world.has_xdp(), "generic mode outlives its server");
 }

@@ -49,7 +49,7 @@ fn queues_and_cores_that_are_not_there_are_refused() {
 /// An XDP program that passes everything, in an object file that iproute2 attaches.
 fn pass_program(world: &World) -> String {
     let source = "__attribute__((section(\"xdp\"), used)) int pass(void *ctx) { return 2; }\n\
-                  char license[] __attribute__((section(\"license\"), used)) = \"MIT\";\n";
+                  char terms[] __attribute__((section(\"license\"), used)) = \"MIT\";\n";
     let (source, object) = (world.file("pass.c", source.as_bytes()), world.path("pass.o"));
     run(Command::new("clang").args(["-O2", "-target", "bpf", "-c", &source, "-o", &object]));
     object

@@ -45,7 +45,9 @@ impl Capture {
     /// Captures from now on.
     pub fn start(world: &World) -> Self {
         let (file, log) = (world.path("client.pcap"), world.path("tcpdump.err"));
-        let args = ["-i", "hf-client", "-n", "-U", "--immediate-mode", "-B", "32768", "-Z", "root", "-w", &file];
+        // The kernel's buffer of 64 MiB has a slot of this snapshot length for each frame.
+        let args =
+            ["-i", "hf-client", "-n", "-U", "--immediate-mode", "-s", "4096", "-B", "65536", "-Z", "root", "-w", &file];
         let child = world.at_client("tcpdump", &args).stderr(File::create(&log).unwrap()).spawn().unwrap();
         let capture = Self { tcpdump: Process(child), file, log };
         wait_for("tcpdump", || fs::read_to_string(&capture.log).unwrap().contains("listening on"));

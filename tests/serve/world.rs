@@ -262,7 +262,11 @@ impl<'a> Serve<'a> {
         let mut last = self.stats();
         let start = Instant::now();
         while !done(&last) {
-            assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}: {last:#?}");
+            assert!(
+                start.elapsed() < PATIENCE,
+                "waited {PATIENCE:?} in vain: {what}: {}",
+                handfast::observe::text::stats(&last)
+            );
             thread::sleep(Duration::from_millis(20));
             last = self.stats();
         }
