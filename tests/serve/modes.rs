@@ -28,7 +28,7 @@ fn in_generic_mode_everything_works_the_same() {
     }
     let stats = serve.settled();
     let ends = ["closed", "time_wait_expired", "time_wait_reused"].map(|end| stats.total.engine.get(end).unwrap());
-    assert_eq!((stats.mode.xdp.as_str(), ends.iter().sum::<u64>()), ("generic", 2_002));
+    assert_eq!((stats.mode.xdp.as_str(), ends.iter().sum::<u64>()), ("generic", 2_003));
     serve.end();
     assert!(!world.has_xdp(), "generic mode outlives its server");
 }
