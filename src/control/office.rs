@@ -158,6 +158,9 @@ fn figures(report: &Report, half_open_limit: u64) -> Figures {
         flows_capacity: report.capacity,
         half_open: report.half_open(),
         half_open_limit,
+        timers: report.timers,
+        turns: report.turns,
+        sleeps: report.sleeps,
         ..Figures::default()
     };
     figures.set_counters(&report.counters);

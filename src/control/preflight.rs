@@ -8,7 +8,7 @@ use super::config::{Config, cores_for_queues};
 use super::link::Link;
 use super::machine::Facts;
 use super::problem::{Problem, Problems};
-use super::values::{BindMode, Indexes, PartialChecksums};
+use super::values::{BindMode, Indexes, PartialChecksums, XdpMode};
 use crate::tcp::config::TcpConfig;
 use std::fmt;
 
@@ -306,10 +306,22 @@ fn notes(config: &Config, facts: &Facts, link: &Link, queues: &[u32]) -> Vec<Str
             facts.cores.len()
         ));
     }
+    if config.xdp_mode == XdpMode::Generic && link.kind.is_some() {
+        notes.push(unsplit_segments(name));
+    }
     if !link.carrier {
         notes.push(format!("interface {name} has no carrier: nothing arrives until the other end is up"));
     }
     notes
+}
+
+/// What generic mode means for senders on the same machine. A driver that takes the program (native mode) has them split
+/// their segments; in generic mode the peer of a veth goes on handing over up to 64 KiB at once.
+pub fn unsplit_segments(interface: &str) -> String {
+    format!(
+        "in generic mode, segments that a sender on this machine leaves unsplit are longer than a frame and dropped \
+         (rx_dropped): on the other end of {interface}, run ethtool -K PEER tso off gso off"
+    )
 }
 
 #[cfg(test)]
@@ -477,5 +489,10 @@ mod tests {
         let preflight = judge(&config(), &machine).unwrap();
         assert_eq!(preflight.cores, [0, 1, 2, 3, 0, 1, 2, 3]);
         assert!(preflight.notes[0].starts_with("8 workers share 4 cores"));
+        let generic = Config { xdp_mode: XdpMode::Generic, ..config() };
+        let preflight = judge(&generic, &facts()).unwrap();
+        assert!(preflight.notes[0].contains("on the other end of hf0, run ethtool"), "{:?}", preflight.notes);
+        let physical = Facts { link: Ok(Some(Link { kind: None, ..link() })), ..facts() };
+        assert_eq!(judge(&generic, &physical).unwrap().notes, [""; 0]);
     }
 }

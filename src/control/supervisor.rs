@@ -8,7 +8,7 @@ use super::config::Config;
 use super::crew::{Crew, CrewError, Job};
 use super::notify;
 use super::office::{Event, Office};
-use super::preflight::Preflight;
+use super::preflight::{self, Preflight};
 use super::roster::{OutOfIds, Roster};
 use super::socket::{Server, SocketError};
 use super::values;
@@ -74,6 +74,9 @@ pub fn run(config: &Config, preflight: &Preflight) -> Result<Summary, ServeError
     let attached = steering.attach(preflight.link.index, attach_mode(config.xdp_mode))?;
     if let Some(cause) = attached.native_refused {
         tracing::warn!("{}: the driver takes no XDP program ({cause}); it runs in generic mode", config.interface);
+        if preflight.link.kind.is_some() {
+            tracing::warn!("{}", preflight::unsplit_segments(&config.interface));
+        }
     }
     let mut roster = Roster::default();
     roster.set(&config.listens, &config.http_files)?;

@@ -50,6 +50,9 @@ mod tests {
             "flows_capacity",
             "half_open",
             "half_open_limit",
+            "timers",
+            "turns",
+            "sleeps",
         ];
         assert_eq!(keys(&json["total"]), figures);
         assert_eq!(keys(&json["workers"][0])[..2], ["queue", "core"]);

@@ -92,6 +92,12 @@ pub struct Figures {
     pub half_open: u64,
     /// Half-open flows at most.
     pub half_open_limit: u64,
+    /// Armed timers; one for each flow.
+    pub timers: u64,
+    /// Turns of the worker's loop.
+    pub turns: u64,
+    /// Times that the worker went to sleep for want of work.
+    pub sleeps: u64,
 }
 
 impl Figures {
@@ -114,6 +120,9 @@ impl Figures {
         self.flows_capacity += other.flows_capacity;
         self.half_open += other.half_open;
         self.half_open_limit += other.half_open_limit;
+        self.timers += other.timers;
+        self.turns += other.turns;
+        self.sleeps += other.sleeps;
     }
 }
 
@@ -316,8 +325,14 @@ pub(crate) mod tests {
         counters.count(Verdict::Drop(DropReason::BadTcpChecksum));
         counters.passive_opens = 2;
         let ledger = FrameLedger { total: 8, fill: 4, in_hand: 0, tx_pending: 1, tx: 1, free: 2 };
-        let mut figures =
-            Figures { flows: 2, flows_capacity: 100, half_open: 1, half_open_limit: 10, ..Figures::default() };
+        let mut figures = Figures {
+            flows: 2,
+            flows_capacity: 100,
+            half_open: 1,
+            half_open_limit: 10,
+            timers: 2,
+            ..Figures::default()
+        };
         figures.set_counters(&counters);
         figures.port = PortCounters { rx_frames: 3, rx_bytes: 180, ..PortCounters::default() }.named().collect();
         figures.ledger = ledger.named().collect();
@@ -371,7 +386,7 @@ pub(crate) mod tests {
         let stats = example();
         assert_eq!(stats.total.engine.get("received"), Some(6));
         assert_eq!(stats.total.drops.get("bad_tcp_checksum"), Some(2));
-        assert_eq!((stats.total.flows, stats.total.flows_capacity), (4, 200));
+        assert_eq!((stats.total.flows, stats.total.flows_capacity, stats.total.timers), (4, 200, 4));
         assert_eq!(stats.total.ledger.get("total"), Some(16));
         let mut values: Values = [("a", 1)].into_iter().collect();
         values.add(&[("b", 2), ("a", 3)].into_iter().collect());
