@@ -30,6 +30,7 @@ fn engine() -> Engine {
         burst: 1,
         mac: ENGINE_MAC,
         partial_checksums: PartialChecksums::Refuse,
+        events: 0,
     };
     let listener =
         Listener { endpoint: Endpoint { addr: None, port: 80 }, service: AnyService::Discard(Discard), open: true };
