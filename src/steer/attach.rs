@@ -5,7 +5,7 @@
 //! thread's network namespace.
 
 use super::error::SteerError;
-use crate::arch::bpf::xdp_link_create;
+use crate::arch::bpf::{link_detach, xdp_link_create};
 use libbpf_rs::libbpf_sys::{XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
 use libbpf_rs::query::{LinkInfoIter, LinkTypeInfo};
 use libbpf_rs::{Xdp, XdpFlags};
@@ -135,12 +135,24 @@ pub fn occupant(ifindex: u32) -> io::Result<Option<Occupant>> {
     Ok(Some(Occupant { program_id, link_id, mode }))
 }
 
-/// Attaches `program`; the program stays until the returned descriptor is closed.
+/// Holds a program on an interface, until it is dropped or the process ends.
+#[derive(Debug)]
+pub(super) struct XdpLink(OwnedFd);
+
+impl Drop for XdpLink {
+    fn drop(&mut self) {
+        // Closing alone is not enough for "now": a child process that another thread is starting has a copy of the
+        // descriptor between fork and exec. If the kernel cannot detach, it does so at the last close, as it always would.
+        let _ = link_detach(self.0.as_fd());
+    }
+}
+
+/// Attaches `program`.
 pub(super) fn attach(
     program: BorrowedFd<'_>,
     ifindex: u32,
     mode: AttachMode,
-) -> Result<(OwnedFd, Attached), SteerError> {
+) -> Result<(XdpLink, Attached), SteerError> {
     let native = || xdp_link_create(program, ifindex, XDP_FLAGS_DRV_MODE);
     let generic = || xdp_link_create(program, ifindex, XDP_FLAGS_SKB_MODE);
     let (result, mode, native_refused) = match mode {
@@ -152,7 +164,7 @@ pub(super) fn attach(
         },
     };
     match result {
-        Ok(link) => Ok((link, Attached { mode, native_refused })),
+        Ok(link) => Ok((XdpLink(link), Attached { mode, native_refused })),
         Err(cause) => Err(explain(ifindex, mode, cause, native_refused)),
     }
 }

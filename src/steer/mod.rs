@@ -16,10 +16,11 @@ pub use contract::{SteerCounter, SteerCounters};
 pub use endpoints::Endpoint;
 pub use error::SteerError;
 
+use attach::XdpLink;
 use contract::{ANY_ADDRESS, ANY_MAC, Config};
 use endpoints::{Image, Step};
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, ProgramMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// The compiled program (see bpf/build.rs).
 static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
@@ -61,8 +62,8 @@ pub struct Steering {
     options: SteerOptions,
     /// What the endpoint maps hold now.
     image: Image,
-    /// Holds the program on the interface while it is open.
-    link: Option<OwnedFd>,
+    /// Holds the program on the interface.
+    link: Option<XdpLink>,
 }
 
 /// Handles to the maps of the loaded object.
