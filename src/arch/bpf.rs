@@ -1,5 +1,5 @@
-//! The bpf(2) commands that libbpf-rs does not reach: BPF_LINK_CREATE for XDP with flags, and BPF_LINK_DETACH for the link
-//! made that way.
+//! The bpf(2) commands that libbpf-rs does not reach: BPF_LINK_CREATE for XDP with flags, and BPF_LINK_DETACH for the
+//! link made that way.
 //!
 //! `libbpf_rs::Program::attach_xdp` makes a link with flags 0 and leaves the choice of mode to the kernel. The command
 //! itself takes `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE`, so a link can force either mode. Its `Link` can only be

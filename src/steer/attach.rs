@@ -1,8 +1,8 @@
 //! Attaching to an interface: by a bpf link in native or generic mode, and saying who is there when it is taken.
 //!
-//! Always a link, never the netlink way: the kernel removes a link's program when its last descriptor is closed, so after
-//! the end of the process, by kill -9 too, the interface is the kernel's again. Interfaces are those of the calling
-//! thread's network namespace.
+//! Always a link, never the netlink way: the kernel removes a link's program when its last descriptor is closed, so
+//! after the end of the process, by kill -9 too, the interface is the kernel's again. Interfaces are those of the
+//! calling thread's network namespace.
 
 use super::error::SteerError;
 use crate::arch::bpf::{link_detach, xdp_link_create};
@@ -88,7 +88,8 @@ impl fmt::Display for Interface {
 pub struct Occupant {
     /// The program's id.
     pub program_id: u32,
-    /// The id of the link that holds it there; `None` if it was attached through netlink, or if links may not be listed.
+    /// The id of the link that holds it there; `None` if it was attached through netlink, or if links may not be
+    /// listed.
     pub link_id: Option<u32>,
     /// The mode that it is attached in.
     pub mode: XdpMode,
@@ -142,7 +143,8 @@ pub(super) struct XdpLink(OwnedFd);
 impl Drop for XdpLink {
     fn drop(&mut self) {
         // Closing alone is not enough for "now": a child process that another thread is starting has a copy of the
-        // descriptor between fork and exec. If the kernel cannot detach, it does so at the last close, as it always would.
+        // descriptor between fork and exec. If the kernel cannot detach, it does so at the last close, as it always
+        // would.
         let _ = link_detach(self.0.as_fd());
     }
 }

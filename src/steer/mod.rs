@@ -1,8 +1,8 @@
 //! Steering: loads bpf/steer.bpf.c, attaches it to an interface, and keeps its maps.
 //!
 //! [`Steering`] owns the loaded program, its maps and the link to the interface. [`contract`] mirrors bpf/contract.h,
-//! [`endpoints`] decides what the maps hold, [`attach`] makes the link. What is not here: frames, per-flow TCP state, the
-//! AF_XDP sockets themselves (they arrive as descriptors), and threads; all of this is the control path.
+//! [`endpoints`] decides what the maps hold, [`attach`] makes the link. What is not here: frames, per-flow TCP state,
+//! the AF_XDP sockets themselves (they arrive as descriptors), and threads; all of this is the control path.
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +31,8 @@ const PROGRAM: &str = "handfast_steer";
 /// How many endpoints there is room for if nobody asks for more.
 pub const DEFAULT_MAX_ENDPOINTS: u32 = 10_240;
 
-/// Rows that an endpoint takes in the endpoint map: its own and its address's, each twice while one set replaces another.
+/// Rows that an endpoint takes in the endpoint map: its own and its address's, each twice while one set replaces
+/// another.
 const ROWS_PER_ENDPOINT: u32 = 4;
 
 /// Which destination MAC addresses are taken. Frames for others stay with the kernel.
@@ -100,7 +101,8 @@ impl Steering {
     }
 
     /// Attaches the program to an interface of the calling thread's network namespace. From now on every frame that the
-    /// interface receives runs through it. It goes away with [`Steering::detach`], with this value, and with the process.
+    /// interface receives runs through it. It goes away with [`Steering::detach`], with this value, and with the
+    /// process.
     ///
     /// # Errors
     ///
@@ -131,13 +133,14 @@ impl Steering {
         Ok(())
     }
 
-    /// Makes these the steered endpoints. Only differences are written, additions before removals, so that traffic to an
-    /// endpoint of both the old and the new set is steered throughout.
+    /// Makes these the steered endpoints. Only differences are written, additions before removals, so that traffic to
+    /// an endpoint of both the old and the new set is steered throughout.
     ///
     /// # Errors
     ///
-    /// [`SteerError::EndpointPort`], [`SteerError::EndpointAddress`] and [`SteerError::TooManyEndpoints`] change nothing.
-    /// After [`SteerError::Map`], what is steered lies between the old set and the new one; another call goes on from there.
+    /// [`SteerError::EndpointPort`], [`SteerError::EndpointAddress`] and [`SteerError::TooManyEndpoints`] change
+    /// nothing. After [`SteerError::Map`], what is steered lies between the old set and the new one; another call goes
+    /// on from there.
     pub fn set_endpoints(&mut self, endpoints: &[Endpoint]) -> Result<(), SteerError> {
         let room = self.options.max_endpoints;
         if usize::try_from(room).is_ok_and(|room| endpoints.len() > room) {
