@@ -1,6 +1,6 @@
 //! Which endpoints are steered, what the maps hold for them, and how to get from one set to another without a gap.
 //!
-//! Pure values and functions: [`Image`] mirrors the contents of the maps, [`Image::steps_to`] lists the single changes
+//! Pure values and functions: `Image` mirrors the contents of the maps, `Image::steps_to` lists the single changes
 //! in an order in which an endpoint of both sets is steered at every moment. What is not here: the maps themselves.
 
 use super::contract::{BITS_PER_PORT, EndpointRow, PORT_ANY, PORT_EXACT, PORT_WORDS, PORTS_PER_WORD};
