@@ -43,12 +43,15 @@ mod programs {
     fn find(clang: &str) -> Result<(), String> {
         let found = Command::new(clang).arg("--version").output();
         found.map(drop).map_err(|cause| {
-            format!("compiling the eBPF programs needs clang, and running `{clang}` failed: {cause}; install clang: ./scripts/setup (CLANG=clang-19 chooses another one)")
+            format!(
+                "compiling the eBPF programs needs clang, and running `{clang}` failed: {cause}; \
+                 install clang: ./scripts/setup (the environment variable CLANG names another one)"
+            )
         })
     }
 
-    /// Warnings are errors; instructions of version 3 (Linux 5.1) are the same for every clang; the kernel's asm/ headers
-    /// lie in a folder named after the architecture on Debian and its relatives.
+    /// Warnings are errors; instructions of version 3 (Linux 5.1) are the same for every clang; the kernel's asm/
+    /// headers lie in a folder named after the architecture on Debian and its relatives.
     fn arguments() -> Result<Vec<String>, String> {
         let architecture = variable("CARGO_CFG_TARGET_ARCH")?;
         Ok(vec![

@@ -2,32 +2,36 @@
 /*
  * The steering program: which frames of an interface go to AF_XDP sockets, which stay with the kernel, which end here.
  *
- * A frame is redirected to the AF_XDP socket of its receive queue if it holds a whole TCP segment for a steered endpoint
- * and carries the interface's own MAC address. Everything that is not for an endpoint is the kernel's and is passed on
- * untouched. What is for an endpoint and yet cannot be taken is dropped, where the kernel would get as far as its
- * own TCP with it: with no listener there it would answer RST and kill a connection that is ours.
+ * A frame is redirected to the AF_XDP socket of its receive queue if it holds a whole TCP segment for a steered
+ * endpoint and carries the interface's own MAC address. Everything that is not for an endpoint is the kernel's and is
+ * passed on untouched. What is for an endpoint and cannot be taken is dropped: the kernel has no listener there, so its
+ * TCP would answer RST and kill a connection that is ours.
  *
- * What the kernel would do, and so what happens here (net/ipv4/ip_input.c, tcp_ipv4.c, net/ipv6/ip6_input.c,
- * exthdrs.c, reassembly.c):
+ * What happens here, and what the kernel does with the same frame (net/ipv4/ip_input.c and tcp_ipv4.c,
+ * net/ipv6/ip6_input.c, exthdrs.c and reassembly.c; tried on Linux 6.18):
  *
- *   not IP, three or more tags        another protocol's or a stacked VLAN device's: pass.
- *   ends before the ports             dropped there without an answer (a first IPv6 fragment without its whole header chain gets
- *                                     an ICMPv6 Parameter Problem, RFC 7112): pass.
- *   version or IHL that cannot be     dropped there without an answer; no port can be found to decide by: pass.
- *   other protocols                   UDP, ICMP, neighbour discovery, ESP, AH, tunnels, and numbers that are not assigned
- *                                     (ICMPv6 Parameter Problem): pass. What an IPsec association of the kernel
- *                                     unwraps later is the kernel's.
- *   later fragment                    kept for reassembly, which never completes if the first one was dropped here, and
- *                                     times out without an answer because the first one is missing: pass.
- *   first fragment, atomic fragment   of an endpoint: would be reassembled and reach TCP: drop.
- *   routing header, segments left     forwarded or refused, the destination is a stop on the way: pass.
- *   extension headers not followed    too many, hop-by-hop options not first, Shim6 (may carry TCP), experimental numbers
- *                                     (may carry anything): the port is unknown, so the address decides. An endpoint may have
- *                                     it: drop. None can: pass. Mobility (135) and HIP (139) headers are protocols of their
- *                                     own with nothing behind them: pass.
- *   another destination MAC address   TCP there refuses what is not PACKET_HOST; bridges and macvlans want it: pass.
- *   bad IP length or data offset      of an endpoint: dropped there, too, and never ours to answer: drop, and counted here.
- *   no socket on this queue           the kernel's TCP answers RST. The counter for it belongs on a dashboard.
+ *   not IP, three or more tags        Pass: another protocol's, or a stack of VLAN devices'. The kernel steps over any
+ *                                     number of priority tags (VLAN 0), so it would answer RST behind three of them, to
+ *                                     their sender.
+ *   ends before the ports             Pass: discarded there without an answer (a first IPv6 fragment without its whole
+ *                                     header chain gets an ICMPv6 Parameter Problem, RFC 7112).
+ *   version or IHL that cannot be     Pass: discarded there without an answer; no port can be found to decide by.
+ *   other protocols                   Pass: UDP, ICMP, neighbour discovery, tunnels, ESP, AH, and numbers that are not
+ *                                     assigned (an ICMP error). What an IPsec association of the kernel unwraps is the
+ *                                     kernel's.
+ *   later fragment                    Pass: kept there for reassembly, which cannot complete if the first one was
+ *                                     dropped here and times out without an answer because the first one is missing.
+ *   first fragment, atomic fragment   Drop if for an endpoint: it would be reassembled, reach TCP, and get a RST.
+ *   routing header, segments left     Pass: forwarded or refused there; the destination is only a stop on the way.
+ *   extension headers not followed    The port is unknown, so the address decides. Drop if an endpoint may have it,
+ *                                     pass if none can. These are: too many (the kernel has no limit and gets to TCP:
+ *                                     RST), hop-by-hop options that are not first, Shim6 (may carry TCP) and the
+ *                                     experimental numbers (may carry anything): the kernel answers ICMPv6 Parameter
+ *                                     Problem to these three. Mobility (135) and HIP (139) headers are protocols of
+ *                                     their own with nothing behind them: pass.
+ *   another destination MAC address   Pass: TCP there discards what is not PACKET_HOST; bridges and macvlans want it.
+ *   bad IP length or TCP data offset  Drop if for an endpoint: discarded there, too, but here it is counted.
+ *   no socket on this queue           Pass: the kernel's TCP answers RST. This counter should stay at 0.
  *
  * Not here, on purpose: state of connections, checksums, control bits, source addresses; and answers of any kind. A
  * VLAN tag that the NIC took out of the frame is invisible here; switch rx-vlan-offload off where tags matter. An

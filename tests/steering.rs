@@ -1,7 +1,8 @@
 //! The steering program, run by BPF_PROG_RUN over a table: name, frame, action, and the counter that moves.
 //!
-//! Without a socket in the XSKMAP a frame that is taken falls back to the kernel and counts as `PassNoSocket`; with one it
-//! shows as XDP_REDIRECT. Attaching to interfaces is in steering/attach.rs, the builder of frames in steering/frames.rs.
+//! Without a socket in the XSKMAP a frame that is taken falls back to the kernel and counts as `PassNoSocket`; with one
+//! it shows as XDP_REDIRECT. Attaching to interfaces is in steering/attach.rs, the builder of frames in
+//! steering/frames.rs.
 
 #![cfg(feature = "xdp")]
 
@@ -281,10 +282,14 @@ fn fragments_for_an_endpoint_are_dropped_when_they_have_ports_and_passed_when_no
             ),
             ("middle", ether(IPV4, v4_fragment(MORE | 3, A4, TCP, tcp(EXACT))), PASS, PassLaterFragment),
             ("last", ether(IPV4, v4_fragment(185, A4, TCP, tcp(EXACT))), PASS, PassLaterFragment),
+            ("offset 1", ether(IPV4, v4_fragment(1, A4, TCP, tcp(EXACT))), PASS, PassLaterFragment),
+            ("offset 4096", ether(IPV4, v4_fragment(0x1000, A4, TCP, tcp(EXACT))), PASS, PassLaterFragment),
             ("last, of 1 byte", ether(IPV4, v4_fragment(185, A4, TCP, vec![0])), PASS, PassLaterFragment),
             ("IPv6 first", six(0, true), DROP, DropFragment),
             ("IPv6 atomic", six(0, false), DROP, DropFragment),
             ("IPv6 middle", six(3, true), PASS, PassLaterFragment),
+            ("IPv6 offset 1", six(1, true), PASS, PassLaterFragment),
+            ("IPv6 offset 4096", six(4096, true), PASS, PassLaterFragment),
             ("IPv6 last", six(181, false), PASS, PassLaterFragment),
             ("IPv6 first, amid other headers", ether(IPV6, v6(A6, HOP_BY_HOP, behind_options)), DROP, DropFragment),
         ],

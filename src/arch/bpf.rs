@@ -1,9 +1,11 @@
-//! The one bpf(2) command that libbpf-rs does not reach: BPF_LINK_CREATE for XDP with flags.
+//! The bpf(2) commands that libbpf-rs does not reach: BPF_LINK_CREATE for XDP with flags, and BPF_LINK_DETACH for the
+//! link made that way.
 //!
 //! `libbpf_rs::Program::attach_xdp` makes a link with flags 0 and leaves the choice of mode to the kernel. The command
-//! itself takes `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE`, so a link can force either mode.
+//! itself takes `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE`, so a link can force either mode. Its `Link` can only be
+//! made from a pointer of libbpf's own, hence the second command.
 
-use libbpf_rs::libbpf_sys::{BPF_XDP, bpf_link_create, bpf_link_create_opts};
+use libbpf_rs::libbpf_sys::{BPF_XDP, bpf_link_create, bpf_link_create_opts, bpf_link_detach};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -31,4 +33,15 @@ pub fn xdp_link_create(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> io:
     }
     // SAFETY: a result that is not negative is a descriptor which the kernel made for this call; nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(result) })
+}
+
+/// Takes the program of a link off its interface now, even if other copies of the descriptor are open.
+///
+/// # Errors
+///
+/// What the kernel says: EINVAL or EOPNOTSUPP before Linux 5.10, where only closing the last copy detaches.
+pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the descriptor is borrowed, so it is open during the call, which touches no memory of ours.
+    let result = unsafe { bpf_link_detach(link.as_raw_fd()) };
+    if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(()) }
 }

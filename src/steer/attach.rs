@@ -1,11 +1,11 @@
 //! Attaching to an interface: by a bpf link in native or generic mode, and saying who is there when it is taken.
 //!
-//! Always a link, never the netlink way: the kernel removes a link's program when its last descriptor is closed, so after
-//! the end of the process, by kill -9 too, the interface is the kernel's again. Interfaces are those of the calling
-//! thread's network namespace.
+//! Always a link, never the netlink way: the kernel removes a link's program when its last descriptor is closed, so
+//! after the end of the process, by kill -9 too, the interface is the kernel's again. Interfaces are those of the
+//! calling thread's network namespace.
 
 use super::error::SteerError;
-use crate::arch::bpf::xdp_link_create;
+use crate::arch::bpf::{link_detach, xdp_link_create};
 use libbpf_rs::libbpf_sys::{XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
 use libbpf_rs::query::{LinkInfoIter, LinkTypeInfo};
 use libbpf_rs::{Xdp, XdpFlags};
@@ -88,7 +88,8 @@ impl fmt::Display for Interface {
 pub struct Occupant {
     /// The program's id.
     pub program_id: u32,
-    /// The id of the link that holds it there; `None` if it was attached through netlink, or if links may not be listed.
+    /// The id of the link that holds it there; `None` if it was attached through netlink, or if links may not be
+    /// listed.
     pub link_id: Option<u32>,
     /// The mode that it is attached in.
     pub mode: XdpMode,
@@ -135,12 +136,25 @@ pub fn occupant(ifindex: u32) -> io::Result<Option<Occupant>> {
     Ok(Some(Occupant { program_id, link_id, mode }))
 }
 
-/// Attaches `program`; the program stays until the returned descriptor is closed.
+/// Holds a program on an interface, until it is dropped or the process ends.
+#[derive(Debug)]
+pub(super) struct XdpLink(OwnedFd);
+
+impl Drop for XdpLink {
+    fn drop(&mut self) {
+        // Closing alone is not enough for "now": a child process that another thread is starting has a copy of the
+        // descriptor between fork and exec. If the kernel cannot detach, it does so at the last close, as it always
+        // would.
+        let _ = link_detach(self.0.as_fd());
+    }
+}
+
+/// Attaches `program`.
 pub(super) fn attach(
     program: BorrowedFd<'_>,
     ifindex: u32,
     mode: AttachMode,
-) -> Result<(OwnedFd, Attached), SteerError> {
+) -> Result<(XdpLink, Attached), SteerError> {
     let native = || xdp_link_create(program, ifindex, XDP_FLAGS_DRV_MODE);
     let generic = || xdp_link_create(program, ifindex, XDP_FLAGS_SKB_MODE);
     let (result, mode, native_refused) = match mode {
@@ -152,7 +166,7 @@ pub(super) fn attach(
         },
     };
     match result {
-        Ok(link) => Ok((link, Attached { mode, native_refused })),
+        Ok(link) => Ok((XdpLink(link), Attached { mode, native_refused })),
         Err(cause) => Err(explain(ifindex, mode, cause, native_refused)),
     }
 }

@@ -82,8 +82,8 @@ impl Config {
 
 macro_rules! steer_counters {
     ($( $(#[$doc:meta])* $name:ident => $text:literal ),+ $(,)?) => {
-        /// `enum steer_counter`: what the steering program counts. Every frame is [`SteerCounter::Seen`] and exactly one
-        /// of the others, its outcome.
+        /// `enum steer_counter`: what the steering program counts. Every frame is [`SteerCounter::Seen`] and exactly
+        /// one of the others, its outcome.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum SteerCounter { $( $(#[$doc])* $name ),+ }
@@ -211,7 +211,8 @@ mod tests {
         rest.split_once('}').expect("a closing brace").0.to_owned()
     }
 
-    /// Fields of a struct as (name, offset, size in bytes), laid out as C does for fields of equal or falling alignment.
+    /// Fields of a struct as (name, offset, size in bytes), laid out as C does for fields of equal or falling
+    /// alignment.
     fn fields(name: &str) -> Vec<(String, usize, usize)> {
         let mut offset = 0;
         let field = |declaration: &str| {

@@ -90,8 +90,8 @@ impl Image {
         self.any_address
     }
 
-    /// The changes that turn `self` into `wanted`: everything that steers more first, then everything that steers less. A
-    /// row comes before the port bits that lead to it, and goes after them.
+    /// The changes that turn `self` into `wanted`: everything that steers more first, then everything that steers less.
+    /// A row comes before the port bits that lead to it, and goes after them.
     pub fn steps_to(&self, wanted: &Self) -> Vec<Step> {
         let mut steps: Vec<Step> = wanted.rows.difference(&self.rows).map(|row| Step::InsertRow(*row)).collect();
         let words = || self.ports.iter().zip(&wanted.ports).enumerate();

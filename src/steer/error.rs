@@ -9,7 +9,8 @@ use std::io;
 pub enum SteerError {
     /// The kernel took the program or a map not.
     #[error(
-        "loading the steering program: {cause}; run as root or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, on Linux 5.9 or later"
+        "loading the steering program: {cause}; run as root or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, \
+         on Linux 5.9 or later"
     )]
     Load {
         /// What libbpf says; the verifier's log is on standard error.
@@ -59,7 +60,8 @@ pub enum SteerError {
     },
     /// Another XDP program has the interface.
     #[error(
-        "attaching the steering program to interface {interface}: {occupant} is there; stop the process that owns it, or remove it with `{}`",
+        "attaching the steering program to interface {interface}: {occupant} is there; \
+         stop the process that owns it, or remove it with `{}`",
         occupant.removal(interface)
     )]
     Occupied {
@@ -94,7 +96,8 @@ fn remedy(mode: XdpMode, cause: &io::Error) -> &'static str {
             "is there such an interface in this network namespace?"
         }
         (_, XdpMode::Native) => {
-            "use generic mode, or make the driver ready for XDP (MTU within a page; on veth, as many receive queues as the peer has transmit queues)"
+            "use generic mode, or make the driver ready for XDP (MTU within a page; on veth, as many receive \
+             queues as the peer has transmit queues)"
         }
         (_, XdpMode::Generic | XdpMode::Offloaded) => "the kernel's log may say more (dmesg)",
     }

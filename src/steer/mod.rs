@@ -1,8 +1,8 @@
 //! Steering: loads bpf/steer.bpf.c, attaches it to an interface, and keeps its maps.
 //!
 //! [`Steering`] owns the loaded program, its maps and the link to the interface. [`contract`] mirrors bpf/contract.h,
-//! [`endpoints`] decides what the maps hold, [`attach`] makes the link. What is not here: frames, per-flow TCP state, the
-//! AF_XDP sockets themselves (they arrive as descriptors), and threads; all of this is the control path.
+//! [`endpoints`] decides what the maps hold, [`attach`] makes the link. What is not here: frames, per-flow TCP state,
+//! the AF_XDP sockets themselves (they arrive as descriptors), and threads; all of this is the control path.
 
 #![forbid(unsafe_code)]
 
@@ -16,10 +16,11 @@ pub use contract::{SteerCounter, SteerCounters};
 pub use endpoints::Endpoint;
 pub use error::SteerError;
 
+use attach::XdpLink;
 use contract::{ANY_ADDRESS, ANY_MAC, Config};
 use endpoints::{Image, Step};
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, ProgramMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// The compiled program (see bpf/build.rs).
 static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
@@ -30,7 +31,8 @@ const PROGRAM: &str = "handfast_steer";
 /// How many endpoints there is room for if nobody asks for more.
 pub const DEFAULT_MAX_ENDPOINTS: u32 = 10_240;
 
-/// Rows that an endpoint takes in the endpoint map: its own and its address's, each twice while one set replaces another.
+/// Rows that an endpoint takes in the endpoint map: its own and its address's, each twice while one set replaces
+/// another.
 const ROWS_PER_ENDPOINT: u32 = 4;
 
 /// Which destination MAC addresses are taken. Frames for others stay with the kernel.
@@ -61,8 +63,8 @@ pub struct Steering {
     options: SteerOptions,
     /// What the endpoint maps hold now.
     image: Image,
-    /// Holds the program on the interface while it is open.
-    link: Option<OwnedFd>,
+    /// Holds the program on the interface.
+    link: Option<XdpLink>,
 }
 
 /// Handles to the maps of the loaded object.
@@ -99,7 +101,8 @@ impl Steering {
     }
 
     /// Attaches the program to an interface of the calling thread's network namespace. From now on every frame that the
-    /// interface receives runs through it. It goes away with [`Steering::detach`], with this value, and with the process.
+    /// interface receives runs through it. It goes away with [`Steering::detach`], with this value, and with the
+    /// process.
     ///
     /// # Errors
     ///
@@ -130,13 +133,14 @@ impl Steering {
         Ok(())
     }
 
-    /// Makes these the steered endpoints. Only differences are written, additions before removals, so that traffic to an
-    /// endpoint of both the old and the new set is steered throughout.
+    /// Makes these the steered endpoints. Only differences are written, additions before removals, so that traffic to
+    /// an endpoint of both the old and the new set is steered throughout.
     ///
     /// # Errors
     ///
-    /// [`SteerError::EndpointPort`], [`SteerError::EndpointAddress`] and [`SteerError::TooManyEndpoints`] change nothing.
-    /// After [`SteerError::Map`], what is steered lies between the old set and the new one; another call goes on from there.
+    /// [`SteerError::EndpointPort`], [`SteerError::EndpointAddress`] and [`SteerError::TooManyEndpoints`] change
+    /// nothing. After [`SteerError::Map`], what is steered lies between the old set and the new one; another call goes
+    /// on from there.
     pub fn set_endpoints(&mut self, endpoints: &[Endpoint]) -> Result<(), SteerError> {
         let room = self.options.max_endpoints;
         if usize::try_from(room).is_ok_and(|room| endpoints.len() > room) {

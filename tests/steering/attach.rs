@@ -243,6 +243,7 @@ fn the_kernel_answers_what_is_not_steered_and_never_sees_what_is() {
         let socket = xdp_socket();
         steering.set_socket(0, socket.as_fd()).expect("the XSKMAP takes the socket");
         lab.near(|ifindex| steering.attach(ifindex, mode).map(drop)).expect("veth takes it");
+        ip(&format!("-n {} neigh flush dev far0", lab.far));
         assert_eq!(connect(81), ErrorKind::ConnectionRefused, "the kernel answers RST, {mode:?}");
         assert_eq!(connect(80), ErrorKind::TimedOut, "nobody answers, {mode:?}");
         assert_eq!(connect(443), ErrorKind::TimedOut, "nobody answers, {mode:?}");

@@ -1,5 +1,5 @@
-//! Frames, built from the inside out: `ether(IPV4, v4("192.0.2.1", TCP, tcp(80)))`. Lengths are filled in, checksums are
-//! not: steering reads none.
+//! Frames, built from the inside out: `ether(IPV4, v4("192.0.2.1", TCP, tcp(80)))`. Lengths are filled in, checksums
+//! are not: steering reads none.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
