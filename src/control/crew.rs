@@ -140,7 +140,10 @@ impl Crew {
             let pinned = core_affinity::set_for_current(CoreId { id: core as usize });
             let mut clock = clock;
             let engine = Engine::new(engine, &secrets, listeners, clock.now());
+            let now = clock.now();
             let mut worker = Worker::new(engine, port, clock, theirs, idle);
+            // It hands the kernel frames to receive into. Whoever is told that the worker is ready may send at once.
+            worker.turn(now);
             if ready.send(pinned).is_ok() && pinned {
                 worker.run();
             }
