@@ -99,8 +99,10 @@ fn is_acceptable(tcb: &Tcb, segment: &Segment, env: Env<'_>) -> bool {
         (0, window) => segment.seq.in_window(tcb.rcv_nxt, window),
         // A closed window takes no text, but what acknowledges and resets in such a segment still counts (RFC 9293 MUST-66).
         (_, 0) => segment.seq == tcb.rcv_nxt,
+        // Of a SYN its own number counts: trimmed to the window it would be no SYN any more.
         (len, window) => {
-            segment.seq.in_window(tcb.rcv_nxt, window) || (segment.seq + (len - 1)).in_window(tcb.rcv_nxt, window)
+            let ends_inside = (segment.seq + (len - 1)).in_window(tcb.rcv_nxt, window);
+            segment.seq.in_window(tcb.rcv_nxt, window) || ends_inside && !segment.control.has(Control::SYN)
         }
     }
 }
