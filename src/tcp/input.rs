@@ -7,6 +7,7 @@
 use core::ops::ControlFlow::{self, Break, Continue};
 
 use super::acknowledge::{self, Acknowledged};
+use super::config::TcpConfig;
 use super::effects::{Answer, Delivery, Effects, End};
 use super::state::State;
 use super::tcb::{Flags, Tcb};
@@ -334,14 +335,16 @@ fn eighth_check_fin(tcb: &mut Tcb, segment: &Segment, effects: &mut Effects) {
 
 /// May this SYN take over a four-tuple that is in TIME-WAIT (RFC 6191 2, RFC 9293 3.6.1)? To be asked before
 /// [`segment_arrives`]; if so, the old TCB is to be deleted as [`End::TimeWaitReused`] and the SYN is LISTEN's.
-pub fn may_reuse_time_wait(tcb: &Tcb, segment: &Segment) -> bool {
+pub fn may_reuse_time_wait(tcb: &Tcb, segment: &Segment, config: &TcpConfig) -> bool {
     let only_syn =
         segment.control.has(Control::SYN) && !segment.control.has(Control::ACK) && !segment.control.has(Control::RST);
     if tcb.state != State::TimeWait || !only_syn {
         return false;
     }
-    let newer_sequence = segment.seq.after(tcb.rcv_nxt);
-    match (tcb.flags.has(Flags::TIMESTAMPS), segment.options.timestamps) {
+    // The last sequence number seen is RCV.NXT - 1, the peer's FIN.
+    let newer_sequence = segment.seq.at_or_after(tcb.rcv_nxt);
+    // Timestamps count if they would be enabled for the new connection.
+    match (tcb.flags.has(Flags::TIMESTAMPS), segment.options.timestamps.filter(|_| config.timestamps)) {
         (true, Some((tsval, _))) if tsval != tcb.ts_recent => tsval.wrapping_sub(tcb.ts_recent) < 1 << 31,
         (false, Some(_)) => true,
         (true, Some(_)) | (_, None) => newer_sequence,
