@@ -61,13 +61,17 @@ fn without_syn_of_simultaneous_open(tcb: &Tcb, segment: &Segment) -> Option<Segm
 }
 
 /// RFC 7323 5.3 R1 and 3.2: a segment with an older timestamp is a duplicate of an earlier turn of the sequence space; one
-/// without timestamps on a connection that negotiated them is dropped. A RST is exempt from both.
+/// without timestamps on a connection that negotiated them is dropped. A RST is exempt from both. A SYN is exempt from the
+/// second: it may be from a peer that started anew, and the steps below challenge it (RFC 5961 4.2).
 fn check_timestamps(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> Step {
     if !tcb.flags.has(Flags::TIMESTAMPS) || segment.control.has(Control::RST) {
         return Continue(());
     }
     let Some((tsval, _)) = segment.options.timestamps else {
-        return Break(Effects::refuse(DropReason::MissingTimestamp, Answer::Nothing));
+        return match segment.control.has(Control::SYN) {
+            true => Continue(()),
+            false => Break(Effects::refuse(DropReason::MissingTimestamp, Answer::Nothing)),
+        };
     };
     let older = tsval.wrapping_sub(tcb.ts_recent) > 1 << 31;
     if !older {
