@@ -57,7 +57,8 @@ fn without_syn_of_simultaneous_open(tcb: &Tcb, segment: &Segment) -> Option<Segm
     if !is_one {
         return None;
     }
-    Some(Segment { seq: tcb.rcv_nxt, control: Control(segment.control.0 & !Control::SYN.0), ..*segment })
+    let control = Control(segment.control.0 & !Control::SYN.0);
+    Some(Segment { seq: tcb.rcv_nxt, control, window: tcb.window_of_syn(segment.window), ..*segment })
 }
 
 /// RFC 7323 5.3 R1 and 3.2: a segment with an older timestamp is a duplicate of an earlier turn of the sequence space; one
