@@ -208,12 +208,7 @@ impl Crew {
     /// # Errors
     ///
     /// [`CrewError::Silent`] for a worker that does not answer.
-    pub fn flows(
-        &self,
-        state: Option<State>,
-        limit: usize,
-        listeners: usize,
-    ) -> Result<FoundFlows, CrewError> {
+    pub fn flows(&self, state: Option<State>, limit: usize, listeners: usize) -> Result<FoundFlows, CrewError> {
         let _asking = self.asking();
         let mut queries = Vec::new();
         let mut of_listener = vec![0_u32; listeners];

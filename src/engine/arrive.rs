@@ -38,7 +38,8 @@ impl Engine {
     /// The connection that a newer SYN opens in the place of one in TIME-WAIT (RFC 6191), if it may be opened at all.
     fn reusable_time_wait(&self, slot: Slot, segment: &Segment, now: Now) -> Option<Tcb> {
         let old = self.flows.get(slot)?;
-        if !may_reuse_time_wait(old, segment) || self.half_open() >= self.config.tcp.half_open_limit {
+        let tcp = &self.config.tcp;
+        if !may_reuse_time_wait(old, segment, tcp) || self.half_open() >= tcp.half_open_limit {
             return None;
         }
         let service = self.find_listener(segment)?;

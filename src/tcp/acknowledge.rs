@@ -175,3 +175,52 @@ pub fn rto_ms(tcb: &Tcb, env: Env<'_>) -> u32 {
     };
     base.saturating_mul(1 << tcb.retries.min(16)).min(config.rto_max_ms)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::config::TcpConfig;
+    use crate::time::Tick;
+    use crate::wire::seq::SeqNum;
+
+    /// SRTT in 1/8 ms, RTTVAR in 1/4 ms and the time-out in ms after these samples.
+    fn after(samples: &[u32]) -> (u16, u16, u32) {
+        let config = TcpConfig::default();
+        let env = Env { config: &config, now: Tick(0), tsval: 0 };
+        let mut tcb = Tcb::default();
+        samples.iter().for_each(|sample| update_rtt(&mut tcb, *sample, env));
+        (tcb.srtt, tcb.rttvar, rto_ms(&tcb, env))
+    }
+
+    #[test]
+    fn round_trips_are_smoothed_as_rfc_6298_has_it() {
+        assert_eq!(after(&[]), (0, 0, 1_000));
+        assert_eq!(after(&[100]), (800, 200, 300));
+        assert_eq!(after(&[100, 180]), (880, 230, 340));
+        assert_eq!(after(&[100, 180, 30]), (800, 252, 352));
+        // A variation below the clock's granularity counts as one tick.
+        assert_eq!(after(&[300; 50]), (2_400, 0, 301));
+    }
+
+    #[test]
+    fn a_round_trip_of_nothing_is_a_sample_too() {
+        assert_eq!(after(&[0]), (1, 0, 200));
+        assert_eq!(after(&[0, 0]), (1, 0, 200));
+    }
+
+    #[test]
+    fn a_sample_beyond_the_longest_time_out_is_ignored() {
+        assert_eq!(after(&[100, 60_001]), after(&[100]));
+        assert_ne!(after(&[100, 60_000]), after(&[100]));
+        assert_eq!(after(&[60_000]), (u16::MAX, u16::MAX, 60_000));
+    }
+
+    #[test]
+    fn half_of_the_flight_is_at_least_two_segments() {
+        let half = |flight: u32| {
+            let snd_una = SeqNum(u32::MAX);
+            half_of_flight(&Tcb { snd_una, snd_max: snd_una + flight, snd_mss: 100, ..Tcb::default() })
+        };
+        assert_eq!([0, 400, 599, 600, 1_000, 1_300].map(half), [2, 2, 2, 3, 5, 6]);
+    }
+}

@@ -92,3 +92,16 @@ impl Default for TcpConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_segment_sizes_follow_from_the_mtu() {
+        for (mtu, v4, v6) in [(1_500, 1_460, 1_440), (9_000, 8_960, 8_940), (576, 536, 516), (68, 536, 516)] {
+            let config = TcpConfig::for_mtu(mtu);
+            assert_eq!((config.mss_v4, config.mss_v6), (v4, v6), "MTU {mtu}");
+        }
+    }
+}

@@ -7,6 +7,7 @@
 use core::ops::ControlFlow::{self, Break, Continue};
 
 use super::acknowledge::{self, Acknowledged};
+use super::config::TcpConfig;
 use super::effects::{Answer, Delivery, Effects, End};
 use super::state::State;
 use super::tcb::{Flags, Tcb};
@@ -56,17 +57,22 @@ fn without_syn_of_simultaneous_open(tcb: &Tcb, segment: &Segment) -> Option<Segm
     if !is_one {
         return None;
     }
-    Some(Segment { seq: tcb.rcv_nxt, control: Control(segment.control.0 & !Control::SYN.0), ..*segment })
+    let control = Control(segment.control.0 & !Control::SYN.0);
+    Some(Segment { seq: tcb.rcv_nxt, control, window: tcb.window_of_syn(segment.window), ..*segment })
 }
 
 /// RFC 7323 5.3 R1 and 3.2: a segment with an older timestamp is a duplicate of an earlier turn of the sequence space; one
-/// without timestamps on a connection that negotiated them is dropped. A RST is exempt from both.
+/// without timestamps on a connection that negotiated them is dropped. A RST is exempt from both. A SYN is exempt from the
+/// second: it may be from a peer that started anew, and the steps below challenge it (RFC 5961 4.2).
 fn check_timestamps(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> Step {
     if !tcb.flags.has(Flags::TIMESTAMPS) || segment.control.has(Control::RST) {
         return Continue(());
     }
     let Some((tsval, _)) = segment.options.timestamps else {
-        return Break(Effects::refuse(DropReason::MissingTimestamp, Answer::Nothing));
+        return match segment.control.has(Control::SYN) {
+            true => Continue(()),
+            false => Break(Effects::refuse(DropReason::MissingTimestamp, Answer::Nothing)),
+        };
     };
     let older = tsval.wrapping_sub(tcb.ts_recent) > 1 << 31;
     if !older {
@@ -99,8 +105,10 @@ fn is_acceptable(tcb: &Tcb, segment: &Segment, env: Env<'_>) -> bool {
         (0, window) => segment.seq.in_window(tcb.rcv_nxt, window),
         // A closed window takes no text, but what acknowledges and resets in such a segment still counts (RFC 9293 MUST-66).
         (_, 0) => segment.seq == tcb.rcv_nxt,
+        // Of a SYN its own number counts: trimmed to the window it would be no SYN any more.
         (len, window) => {
-            segment.seq.in_window(tcb.rcv_nxt, window) || (segment.seq + (len - 1)).in_window(tcb.rcv_nxt, window)
+            let ends_inside = (segment.seq + (len - 1)).in_window(tcb.rcv_nxt, window);
+            segment.seq.in_window(tcb.rcv_nxt, window) || ends_inside && !segment.control.has(Control::SYN)
         }
     }
 }
@@ -332,14 +340,16 @@ fn eighth_check_fin(tcb: &mut Tcb, segment: &Segment, effects: &mut Effects) {
 
 /// May this SYN take over a four-tuple that is in TIME-WAIT (RFC 6191 2, RFC 9293 3.6.1)? To be asked before
 /// [`segment_arrives`]; if so, the old TCB is to be deleted as [`End::TimeWaitReused`] and the SYN is LISTEN's.
-pub fn may_reuse_time_wait(tcb: &Tcb, segment: &Segment) -> bool {
+pub fn may_reuse_time_wait(tcb: &Tcb, segment: &Segment, config: &TcpConfig) -> bool {
     let only_syn =
         segment.control.has(Control::SYN) && !segment.control.has(Control::ACK) && !segment.control.has(Control::RST);
     if tcb.state != State::TimeWait || !only_syn {
         return false;
     }
-    let newer_sequence = segment.seq.after(tcb.rcv_nxt);
-    match (tcb.flags.has(Flags::TIMESTAMPS), segment.options.timestamps) {
+    // The last sequence number seen is RCV.NXT - 1, the peer's FIN.
+    let newer_sequence = segment.seq.at_or_after(tcb.rcv_nxt);
+    // Timestamps count if they would be enabled for the new connection.
+    match (tcb.flags.has(Flags::TIMESTAMPS), segment.options.timestamps.filter(|_| config.timestamps)) {
         (true, Some((tsval, _))) if tsval != tcb.ts_recent => tsval.wrapping_sub(tcb.ts_recent) < 1 << 31,
         (false, Some(_)) => true,
         (true, Some(_)) | (_, None) => newer_sequence,

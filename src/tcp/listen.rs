@@ -50,8 +50,6 @@ pub fn open_passive(segment: &Segment, iss: SeqNum, service: u16, env: Env<'_>) 
         state: State::SynReceived,
         service,
         snd_wl1: segment.seq,
-        snd_wnd: segment.window,
-        max_snd_wnd: segment.window,
         rtt_sent: env.now,
         deadline: env.now + config.rto_initial_ms.min(config.half_open_timeout_ms),
         // So that the first challenge ACK is not held back.
@@ -64,6 +62,8 @@ pub fn open_passive(segment: &Segment, iss: SeqNum, service: u16, env: Env<'_>) 
     };
     accept_options(&mut tcb, &segment.options, offer(config), config);
     tcb.snd_mss = send_mss(&tcb, segment.options.mss, env);
+    tcb.snd_wnd = tcb.window_of_syn(segment.window);
+    tcb.max_snd_wnd = tcb.snd_wnd;
     tcb
 }
 

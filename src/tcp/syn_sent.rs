@@ -99,8 +99,8 @@ fn fourth_check_syn(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> Effects {
     accept_options(tcb, &segment.options, tcb.flags, env.config);
     tcb.snd_mss = send_mss(tcb, segment.options.mss, env);
     tcb.rcv_nxt = segment.seq + 1;
-    tcb.snd_wnd = segment.window;
-    tcb.max_snd_wnd = segment.window;
+    tcb.snd_wnd = tcb.window_of_syn(segment.window);
+    tcb.max_snd_wnd = tcb.snd_wnd;
     tcb.snd_wl1 = segment.seq;
     if !segment.control.has(Control::ACK) {
         tcb.state = State::SynReceived;
@@ -111,4 +111,37 @@ fn fourth_check_syn(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> Effects {
     sample_handshake(tcb, segment, env);
     tcb.retries = 0;
     Effects { answer: Answer::Ack, established: true, restart_timer: true, ..Effects::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::config::TcpConfig;
+    use crate::time::Tick;
+    use crate::wire::options::Options;
+
+    #[test]
+    fn the_window_of_the_answer_counts_as_it_stands_there() {
+        let config = TcpConfig::default();
+        let env = Env { config: &config, now: Tick(0), tsval: 0 };
+        let tuple = FourTuple::new("198.18.0.1:5000".parse().unwrap(), "198.18.0.2:80".parse().unwrap());
+        let open = ActiveOpen { tuple, peer_mac: [2; 6], tags: VlanTags::default(), service: 0 };
+        let mut tcb = open_active(&open, SeqNum(7), env);
+        let answer = Segment {
+            tuple,
+            seq: SeqNum(1),
+            ack: SeqNum(8),
+            control: Control::SYN | Control::ACK,
+            window: 1_000,
+            options: Options { window_scale: Some(3), ..Options::default() },
+            payload_at: 0,
+            payload_len: 0,
+            src_mac: [2; 6],
+            dst_mac: [3; 6],
+            tags: VlanTags::default(),
+            partial_checksum: false,
+        };
+        assert!(segment_arrives(&mut tcb, &answer, env).established);
+        assert_eq!((tcb.send_window(), tcb.max_send_window()), (1_000, 1_000));
+    }
 }

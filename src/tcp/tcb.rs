@@ -149,6 +149,11 @@ impl Tcb {
         u32::from(self.snd_wnd) << (self.shifts & 0x0f)
     }
 
+    /// The window of a SYN, which is not scaled (RFC 7323 2.2), in the unit of the others. What a unit does not hold is left.
+    pub fn window_of_syn(&self, window: u16) -> u16 {
+        window >> (self.shifts & 0x0f)
+    }
+
     /// MAX.SND.WND in bytes.
     pub fn max_send_window(&self) -> u32 {
         u32::from(self.max_snd_wnd) << (self.shifts & 0x0f)

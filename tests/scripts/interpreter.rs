@@ -7,7 +7,7 @@ use handfast::service::{AnyService, Close, Discard, Http};
 use handfast::stats::ledger::{flows_unaccounted, frames_unaccounted};
 use handfast::tcp::config::TcpConfig;
 use handfast::tcp::syn_sent::ActiveOpen;
-use handfast::time::Now;
+use handfast::time::{NANOS_PER_TICK, Now};
 use handfast::verdict::Verdict;
 use handfast::wire::ether::VlanTags;
 use handfast::wire::options::Options;
@@ -25,6 +25,8 @@ const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const FRAME_ROOM: usize = 1522;
 /// Room for what happens to connections that a script opens.
 const EVENTS: usize = 1_000;
+/// More frames than any script lets the engine send at one instant.
+const MOST_FRAMES_AT_ONCE: usize = 10_000;
 /// The body that http listeners serve.
 const BODY: &[u8] = b"0123456789";
 
@@ -279,11 +281,12 @@ impl World {
     /// Takes what the engine has to send by itself.
     fn emit(&mut self) -> Outcome<()> {
         let mut budget = TIMER_BUDGET;
-        loop {
+        for _ in 0..MOST_FRAMES_AT_ONCE {
             let mut frame = vec![0; FRAME_ROOM];
             let Some(len) = self.engine.emit(self.now, &mut budget, &mut frame) else { return Ok(()) };
             self.hear(&frame[..len])?;
         }
+        Err(format!("the engine does not stop: {MOST_FRAMES_AT_ONCE} frames at one instant"))
     }
 
     fn hear(&mut self, frame: &[u8]) -> Outcome<()> {
@@ -340,11 +343,17 @@ impl World {
         if found == reason { Ok(()) } else { Err(format!("verdict {:?}", self.verdict)) }
     }
 
+    /// Time passes, and stands still wherever the engine has something to do.
     fn wait(&mut self, millis: u64) -> Outcome<()> {
         self.silence()?;
         self.verdict = None;
-        for _ in 0..millis {
-            self.now = Now(self.now.0 + 1_000_000);
+        let mut left = millis;
+        while left > 0 {
+            let tick = self.now.tick();
+            let due = self.engine.next_due(tick).filter(|due| due.at_or_after(tick));
+            let step = due.map_or(left, |due| u64::from(due.millis_since(tick))).clamp(1, left);
+            left -= step;
+            self.now = Now(self.now.0 + step * NANOS_PER_TICK);
             if self.engine.has_due(self.now) {
                 self.emit()?;
             }

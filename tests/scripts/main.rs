@@ -12,7 +12,7 @@
 //!                                   but a payload is: without len= or data= there must be none
 //! <- nothing old_duplicate          no answer: the frame was dropped for that reason ("nothing" alone: it was accepted)
 //! -> ACK seq=1 ack=1 data="GET"     ports and peers other than the usual: port=81 peer=40001
-//! wait 200                          lets so many milliseconds pass, one by one; what is sent must follow
+//! wait 200                          lets so many milliseconds pass; what is sent meanwhile must follow
 //! state ESTABLISHED                 the connection's state, or CLOSED if there is none
 //! count challenge_acks=1            counters, since the start
 //! drain                             the operator drains the server
