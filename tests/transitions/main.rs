@@ -100,6 +100,7 @@ fn an_open_of_a_four_tuple_that_has_a_connection_is_refused() {
         burst: 1,
         mac: [2; 6],
         partial_checksums: PartialChecksums::Refuse,
+        events: 0,
     };
     let secrets = Secrets { flow_hash: [1, 2], isn: [3; 16], timestamp_offset: 0 };
     let endpoint = Endpoint { addr: None, port: 80 };
