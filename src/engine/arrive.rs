@@ -235,6 +235,8 @@ fn answer(
             counters.duplicate_acks += 1;
             Ok(Some(tcb.ack(env)))
         }
+        // What waits to be sent goes out by itself; as an answer it would hide the refusal, and answer a forged RST.
+        Answer::Nothing if effects.refused.is_some() => Ok(None),
         Answer::Ack | Answer::Nothing if effects.retransmit_first => {
             let sent = output::first_segment_again(tcb, env);
             counters.fast_retransmissions += u64::from(sent.is_some());
@@ -268,4 +270,27 @@ pub(super) fn write(frame: &mut [u8], to: &Addressing, reply: &Reply, tcb: &Tcb,
 /// Writes a reply without payload over the frame of the segment that it answers.
 fn answer_without_payload(frame: &mut [u8], segment: &Segment, reply: &Reply) -> Verdict {
     Verdict::Transmit { len: reply::write(frame, &Addressing::answering(segment), reply, |_| {}) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::config::TcpConfig;
+
+    /// What answers a segment with these effects on a connection that has a segment to send.
+    fn answer_with_text_waiting(effects: &Effects) -> Result<Option<Reply>, DropReason> {
+        let mut tcb =
+            Tcb { state: State::Established, queued: 10, snd_wnd: 1_000, snd_mss: 536, cwnd: 1, ..Tcb::default() };
+        let config = TcpConfig::default();
+        let env = Env { config: &config, now: Tick(0), tsval: 0 };
+        answer(&mut tcb, effects, false, env, &mut Counters::new(), &mut RateLimit::new(0, Tick(0)))
+    }
+
+    #[test]
+    fn a_refused_segment_is_not_answered_with_text_that_waits_to_be_sent() {
+        let refused = Effects::refuse(DropReason::RstOutOfWindow, Answer::Nothing);
+        assert_eq!(answer_with_text_waiting(&refused), Ok(None));
+        let taken = answer_with_text_waiting(&Effects::default());
+        assert_eq!(taken.map(|reply| reply.map(|reply| reply.payload.len)), Ok(Some(10)));
+    }
 }

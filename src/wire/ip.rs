@@ -13,7 +13,7 @@ pub const IPV4_LEN: usize = 20;
 pub const IPV6_LEN: usize = 40;
 
 /// Extension headers that are walked over at most. The steering program has the same limit.
-pub const MAX_EXTENSION_HEADERS: usize = 6;
+pub const MAX_EXTENSION_HEADERS: usize = 8;
 
 const PROTOCOL_TCP: u8 = 6;
 /// TTL and hop limit of what we send.
@@ -114,9 +114,11 @@ fn skip_extension_headers(packet: &[u8], first: u8) -> Result<usize, DropReason>
 
     let mut next = first;
     let mut at = IPV6_LEN;
-    for _ in 0..=MAX_EXTENSION_HEADERS {
+    for walked in 0..=MAX_EXTENSION_HEADERS {
         match next {
             PROTOCOL_TCP => return Ok(at),
+            // Only right behind the fixed header (RFC 8200 4.1).
+            HOP_BY_HOP if walked > 0 => return Err(DropReason::BadExtensionHeader),
             HOP_BY_HOP | DESTINATION | ROUTING => {
                 let [following, len, ..] = packet.get(at..at + 8).ok_or(DropReason::Truncated)? else {
                     return Err(DropReason::Truncated);

@@ -131,15 +131,20 @@ fn ip_options_and_extension_headers_are_walked_over() {
     assert_eq!(read(&with_ip_extra(&plain, true, 0, &hop_then_destination)).map(|s| s.payload_len), Ok(1));
     let routed = [6, 0, 2, 0, 0, 0, 0, 0];
     assert!(read(&with_ip_extra(&plain, true, 43, &routed)).is_ok());
+    let eight = [[60, 0, 1, 4, 0, 0, 0, 0].repeat(7), vec![6, 0, 1, 4, 0, 0, 0, 0]].concat();
+    assert!(read(&with_ip_extra(&plain, true, 60, &eight)).is_ok());
 }
 
 #[test]
 fn extension_headers_that_cannot_be_taken_are_named() {
     let plain = frame(&client_to_server(true, 0), &syn(), b"x");
-    let cases: [(&str, u8, Vec<u8>, DropReason); 7] = [
+    let nine = [[60, 0, 1, 4, 0, 0, 0, 0].repeat(8), vec![6, 0, 1, 4, 0, 0, 0, 0]].concat();
+    let hop_by_hop_second = [0, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4, 0, 0, 0, 0].to_vec();
+    let cases: [(&str, u8, Vec<u8>, DropReason); 8] = [
         ("routing with segments left", 43, vec![6, 0, 2, 1, 0, 0, 0, 0], DropReason::BadExtensionHeader),
         ("unknown header", 200, vec![6, 0, 0, 0, 0, 0, 0, 0], DropReason::BadExtensionHeader),
-        ("seven headers", 60, [60, 0, 1, 4, 0, 0, 0, 0].repeat(7), DropReason::BadExtensionHeader),
+        ("nine headers", 60, nine, DropReason::BadExtensionHeader),
+        ("hop-by-hop options behind another header", 60, hop_by_hop_second, DropReason::BadExtensionHeader),
         ("fragment", 44, vec![6, 0, 0, 1, 0, 0, 0, 0], DropReason::Fragment),
         ("past the end", 60, vec![6, 200, 1, 4, 0, 0, 0, 0], DropReason::Truncated),
         ("udp", 60, vec![17, 0, 1, 4, 0, 0, 0, 0], DropReason::NotTcp),
