@@ -53,8 +53,8 @@ struct Seat {
     /// For our own engines.
     witness: Option<Witness>,
     capacity: u32,
-    /// Something arrived since its last turn.
-    touched: bool,
+    /// When it wants its next turn: at once after something arrived, else what it said after its last one.
+    due: Option<Now>,
 }
 
 /// A frame on its way.
@@ -139,7 +139,7 @@ impl World {
     pub fn seat(&mut self, node: Box<dyn Node>, addrs: &[Addr]) {
         let (witness, capacity) = node.engine().map(|engine| (Witness::default(), engine.capacity())).unzip();
         let capacity = capacity.unwrap_or(0);
-        self.seats.push(Seat { node, addrs: addrs.to_vec(), witness, capacity, touched: true });
+        self.seats.push(Seat { node, addrs: addrs.to_vec(), witness, capacity, due: Some(self.now) });
     }
 
     /// Lets the world go on to its end.
@@ -188,7 +188,7 @@ impl World {
     /// When something happens next.
     fn next_instant(&self) -> Now {
         let arrival = self.arrivals.keys().next().map(|(at, _)| *at);
-        let due = self.seats.iter().filter_map(|seat| seat.node.next_due(self.now)).min();
+        let due = self.seats.iter().filter_map(|seat| seat.due).min();
         let heal = (!self.healed).then_some(self.order.heals_at);
         let next = [arrival, due, heal, self.next_strike].into_iter().flatten().min();
         // With nothing left to happen only the end of patience is left.
@@ -199,7 +199,10 @@ impl World {
         self.healed = true;
         self.next_strike = None;
         self.links.values_mut().for_each(Link::heal);
-        self.seats.iter_mut().for_each(|seat| seat.node.wind_down(self.now));
+        for seat in &mut self.seats {
+            seat.node.wind_down(self.now);
+            seat.due = Some(self.now);
+        }
     }
 
     /// Nothing may go on for ever.
@@ -220,7 +223,7 @@ impl World {
     fn deliver(&mut self, to: usize, frame: &[u8]) -> Result<(), Broken> {
         let seat = &mut self.seats[to];
         let taken = seat.node.deliver(frame, self.now)?;
-        seat.touched = true;
+        seat.due = Some(self.now);
         let what = if taken { What::Delivered } else { What::Refused };
         if let Some(witness) = seat.witness.as_mut().filter(|_| taken) {
             witness.delivered(frame);
@@ -232,14 +235,12 @@ impl World {
     /// A turn for the node, if it has a reason; what it sends goes onto the links.
     fn turn(&mut self, from: usize) -> Result<(), Broken> {
         let seat = &mut self.seats[from];
-        let due = seat.node.next_due(self.now).is_some_and(|at| at <= self.now);
-        let engine_due = seat.node.engine().is_some_and(|engine| engine.has_due(self.now));
-        if !seat.touched && !due && !engine_due {
+        if seat.due.is_none_or(|at| at > self.now) {
             return Ok(());
         }
-        seat.touched = false;
         let mut sent = Vec::new();
         let turned = seat.node.turn(self.now, &mut sent);
+        seat.due = seat.node.next_due(self.now);
         let turned = turned.or_else(|broken| self.excuse(broken));
         for frame in sent {
             self.send(from, frame)?;
@@ -287,7 +288,7 @@ impl World {
         let victims: Vec<usize> = (0..self.seats.len()).filter(|i| self.seats[*i].node.engine().is_some()).collect();
         let victim = self.order.random.pick(&victims);
         // What waits there goes first, so that the forgery meets the state that it is made for.
-        self.seats[victim].touched = true;
+        self.seats[victim].due = Some(self.now);
         self.turn(victim)?;
         let mut flows = self.flows_of(victim);
         let wild = self.order.malice == Malice::Wild;
@@ -333,7 +334,7 @@ impl World {
         if let Some(witness) = seat.witness.as_mut().filter(|_| taken) {
             witness.delivered(frame);
         }
-        seat.touched = true;
+        seat.due = Some(self.now);
         self.turn(victim)
     }
 
