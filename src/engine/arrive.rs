@@ -177,8 +177,11 @@ fn serve(
         let start = usize::from(effects.delivery.skip);
         let bytes = &payload[start..start + usize::from(effects.delivery.len)];
         counters.bytes_received += u64::from(effects.delivery.len);
-        let reaction = service.received(&mut tcb.app, tcb.queued, bytes);
-        apply(tcb, reaction, counters)?;
+        // Whoever closed has nothing more to say (RFC 9293 3.10.2), so there is nobody to hear it either.
+        if !tcb.flags.has(Flags::FIN_QUEUED) {
+            let reaction = service.received(&mut tcb.app, tcb.queued, bytes);
+            apply(tcb, reaction, counters)?;
+        }
     }
     if effects.peer_closed {
         let reaction = service.peer_closed(&mut tcb.app);
