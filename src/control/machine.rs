@@ -38,10 +38,11 @@ pub struct Facts {
 }
 
 /// The capabilities that serving needs, and their names.
-const NEEDED: [(CapabilitySet, &str); 3] = [
+const NEEDED: [(CapabilitySet, &str); 4] = [
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
     (CapabilitySet::NET_RAW, "CAP_NET_RAW"),
     (CapabilitySet::BPF, "CAP_BPF"),
+    (CapabilitySet::PERFMON, "CAP_PERFMON"),
 ];
 
 impl Facts {

@@ -163,7 +163,7 @@ fn system_problems(facts: &Facts) -> Vec<Problem> {
     let mut problems = Vec::new();
     if !facts.missing_capabilities.is_empty() {
         let missing = facts.missing_capabilities.join(", ");
-        let remedy = "run as root, or with setcap cap_net_admin,cap_net_raw,cap_bpf+ep on the program";
+        let remedy = "run as root, or with setcap cap_net_admin,cap_net_raw,cap_bpf,cap_perfmon+ep on the program";
         problems.push(Problem::new("privilege", format!("{missing} missing")).remedy(remedy));
     }
     if let Some(error) = &facts.af_xdp_error {

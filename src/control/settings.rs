@@ -19,6 +19,9 @@ use std::time::Duration;
 /// timestamps outdated after 24 days of silence.
 pub const MAX_TCP_TIME_MS: u64 = 24 * 86_400_000 - 1;
 
+/// Flows at most: what an engine's index can number.
+pub const MAX_FLOWS: u64 = 1 << 30;
+
 /// The longest run that `--duration` takes: a year.
 pub const MAX_DURATION_MS: u64 = 365 * 86_400_000;
 
@@ -267,7 +270,7 @@ pub const KEYS: &[Key] = &[
         "N",
         "Connections held at most, over all queues; memory for them is taken at the start. Counts may end in k, M or G: \
          1k is 1,000",
-        access!(text => flows = number(text, 1..=U32)?, config => Count(config.flows.into()).to_string()),
+        access!(text => flows = number(text, 1..=MAX_FLOWS)?, config => Count(config.flows.into()).to_string()),
     ),
     top(
         "frames",
@@ -416,13 +419,13 @@ pub const KEYS: &[Key] = &[
     tcp_file(
         "challenges-per-second",
         Kind::Number,
-        "Challenge ACKs that one queue sends in a second at most (RFC 5961 7)",
+        "Challenge ACKs sent in a second at most, shared among the queues (RFC 5961 7)",
         tcp_number!(challenges_per_second, 1..=U32),
     ),
     tcp_file(
         "resets-per-second",
         Kind::Number,
-        "RSTs that one queue sends in a second at most for segments without a connection; 0 sends none",
+        "RSTs sent in a second at most for segments without a connection, shared among the queues; 0 sends none",
         tcp_number!(resets_per_second, 0..=U32),
     ),
 ];
@@ -536,8 +539,8 @@ mod tests {
     #[test]
     fn values_out_of_range_are_refused_with_the_range() {
         let refused = [
-            ("flows", "0", "must be from 1 to 4294967295"),
-            ("flows", "5G", "must be from 1 to 4294967295"),
+            ("flows", "0", "must be from 1 to 1073741824"),
+            ("flows", "5G", "must be from 1 to 1073741824"),
             ("idle-timeout", "24d", "must be at least 0 and less than 24d"),
             ("time-wait", "0", "must be at least 1ms and less than 24d"),
             ("window-bytes", "1073741825", "must be from 1 to 1073741824"),
@@ -552,7 +555,7 @@ mod tests {
             let result = Key::find(name).unwrap().set(&mut Config::default(), text);
             assert_eq!(result, Err(message.to_owned()), "{name} = {text}");
         }
-        for (name, text) in [("flows", "4294967295"), ("window-bytes", "1073741824"), ("idle-timeout", "23d")] {
+        for (name, text) in [("flows", "1073741824"), ("window-bytes", "1073741824"), ("idle-timeout", "23d")] {
             assert_eq!(Key::find(name).unwrap().set(&mut Config::default(), text), Ok(()), "{name} = {text}");
         }
     }

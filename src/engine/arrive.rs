@@ -234,19 +234,21 @@ fn answer(
             Ok(Some(tcb.ack(env)))
         }
         Answer::ChallengeAck => Err(DropReason::ChallengeLimited),
-        Answer::DuplicateAck => {
+        Answer::DuplicateAck if !effects.retransmit_first => {
             counters.duplicate_acks += 1;
             Ok(Some(tcb.ack(env)))
         }
         // What waits to be sent goes out by itself; as an answer it would hide the refusal, and answer a forged RST.
         Answer::Nothing if effects.refused.is_some() => Ok(None),
-        Answer::Ack | Answer::Nothing if effects.retransmit_first => {
+        // It carries an acknowledgment, too.
+        Answer::DuplicateAck | Answer::Ack | Answer::Nothing if effects.retransmit_first => {
+            counters.duplicate_acks += u64::from(effects.answer == Answer::DuplicateAck);
             let sent = output::first_segment_again(tcb, env);
             counters.fast_retransmissions += u64::from(sent.is_some());
             Ok(sent.map(|sent| sent.reply))
         }
-        Answer::Ack | Answer::Nothing => {
-            let owed = effects.answer == Answer::Ack || window_opened;
+        Answer::DuplicateAck | Answer::Ack | Answer::Nothing => {
+            let owed = effects.answer != Answer::Nothing || window_opened;
             let sent = output::next_segment(tcb, owed, env);
             Ok(sent.map(|sent| count_sent(&sent, counters)))
         }

@@ -143,7 +143,7 @@ pub struct WorkerReport {
 pub struct Mode {
     /// Where the steering program runs: `native` or `generic`.
     pub xdp: String,
-    /// How sockets and driver share frames: `copy` or `zerocopy`.
+    /// How sockets and driver share frames: `copy` or `zero-copy`.
     pub bind: String,
 }
 

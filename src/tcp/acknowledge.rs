@@ -63,9 +63,11 @@ fn advance(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> Acknowledged {
     Acknowledged { bytes, fin, retransmit_first }
 }
 
-/// RFC 5681 2: outstanding data, no payload, no SYN or FIN, the same acknowledgment, the same window.
+/// RFC 5681 2: outstanding data, no payload, no SYN or FIN, the same acknowledgment, the same window. With a closed window
+/// it answers a probe.
 fn is_duplicate(tcb: &Tcb, segment: &Segment) -> bool {
     tcb.has_outstanding()
+        && tcb.snd_wnd != 0
         && segment.is_empty()
         && !segment.control.has(Control::SYN)
         && segment.ack == tcb.snd_una
@@ -131,10 +133,13 @@ fn sample(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) {
     }
 }
 
-/// The sample of the handshake. Where the SYN-ACK was sent twice there is none, and data starts with 3 seconds
-/// (RFC 6298 5.7).
+/// The sample of the handshake. Where our SYN was sent twice there is none, and data starts with 3 seconds (RFC 6298 5.7);
+/// where it was lost more than once, with one segment (RFC 6928 2, RFC 5681 3.1).
 pub fn sample_handshake(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) {
     const RTTVAR_FOR_THREE_SECONDS: u16 = 3_000;
+    if tcb.retries > 1 {
+        tcb.cwnd = 1;
+    }
     if tcb.retries == 0 {
         update_rtt(tcb, env.now.millis_since(tcb.rtt_sent), env);
     } else if let Some((_, tsecr)) = segment.options.timestamps.filter(|_| tcb.flags.has(Flags::TIMESTAMPS)) {

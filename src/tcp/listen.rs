@@ -2,7 +2,7 @@
 
 use super::Env;
 use super::closed::reset_for;
-use super::negotiate::{accept_options, offer, send_mss};
+use super::negotiate::{accept_options, initial_window, offer, send_mss};
 use super::state::State;
 use super::tcb::Tcb;
 use crate::verdict::DropReason;
@@ -56,12 +56,12 @@ pub fn open_passive(segment: &Segment, iss: SeqNum, service: u16, env: Env<'_>) 
         challenged_at: env.now + config.challenge_interval_ms.wrapping_neg(),
         peer_mac: segment.src_mac,
         tags: segment.tags,
-        cwnd: config.initial_window_segments,
         ssthresh: u16::MAX,
         ..Tcb::default()
     };
     accept_options(&mut tcb, &segment.options, offer(config), config);
     tcb.snd_mss = send_mss(&tcb, segment.options.mss, env);
+    tcb.cwnd = initial_window(tcb.snd_mss, config);
     tcb.snd_wnd = tcb.window_of_syn(segment.window);
     tcb.max_snd_wnd = tcb.snd_wnd;
     tcb

@@ -38,10 +38,32 @@ pub fn accept_options(tcb: &mut Tcb, peer: &Options, offered: Flags, config: &Tc
     tcb.shifts = window_scale.map_or(0, |snd| snd.min(MAX_WINDOW_SHIFT) | own_shift(tcb.flags, config));
 }
 
+/// The initial congestion window in segments (RFC 6928 2): as configured, as far as 14,600 bytes allow, but two at least.
+pub fn initial_window(snd_mss: u16, config: &TcpConfig) -> u16 {
+    const MOST_BYTES: u16 = 14_600;
+    config.initial_window_segments.min((MOST_BYTES / snd_mss.max(1)).max(2))
+}
+
 /// Eff.snd.MSS (RFC 9293 3.7.1): what the peer takes, what our link carries, less the options of every segment.
 pub fn send_mss(tcb: &Tcb, peer_mss: Option<u16>, env: Env<'_>) -> u16 {
     let (default, ours) =
         if tcb.tuple.is_v4() { (DEFAULT_MSS_V4, env.config.mss_v4) } else { (DEFAULT_MSS_V6, env.config.mss_v6) };
     let mss = peer_mss.unwrap_or(default).max(LEAST_MSS).min(ours);
     mss - if tcb.flags.has(Flags::TIMESTAMPS) { TIMESTAMPS_LEN } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_initial_window_is_ten_segments_and_14600_bytes_at_most() {
+        let config = TcpConfig::default();
+        let windows = [(536, 10), (1_448, 10), (1_460, 10), (1_461, 9), (8_960, 2), (65_000, 2), (0, 10)];
+        for (snd_mss, segments) in windows {
+            assert_eq!(initial_window(snd_mss, &config), segments, "MSS {snd_mss}");
+        }
+        let small = TcpConfig { initial_window_segments: 1, ..config };
+        assert_eq!(initial_window(1_460, &small), 1);
+    }
 }

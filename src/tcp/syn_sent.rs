@@ -4,7 +4,7 @@ use core::ops::ControlFlow::{self, Break, Continue};
 
 use super::acknowledge::sample_handshake;
 use super::effects::{Answer, Effects, End};
-use super::negotiate::{accept_options, offer, own_shift, send_mss};
+use super::negotiate::{accept_options, initial_window, offer, own_shift, send_mss};
 use super::state::State;
 use super::tcb::{Flags, Tcb};
 use super::{Env, closed};
@@ -48,7 +48,6 @@ pub fn open_active(open: &ActiveOpen, iss: SeqNum, env: Env<'_>) -> Tcb {
         challenged_at: env.now + config.challenge_interval_ms.wrapping_neg(),
         peer_mac: open.peer_mac,
         tags: open.tags,
-        cwnd: config.initial_window_segments,
         ssthresh: u16::MAX,
         ..Tcb::default()
     }
@@ -98,6 +97,7 @@ fn fourth_check_syn(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> Effects {
     }
     accept_options(tcb, &segment.options, tcb.flags, env.config);
     tcb.snd_mss = send_mss(tcb, segment.options.mss, env);
+    tcb.cwnd = initial_window(tcb.snd_mss, env.config);
     tcb.rcv_nxt = segment.seq + 1;
     tcb.snd_wnd = tcb.window_of_syn(segment.window);
     tcb.max_snd_wnd = tcb.snd_wnd;
