@@ -9,24 +9,13 @@ use super::link::Link;
 use super::machine::Facts;
 use super::problem::{Problem, Problems};
 use super::values::{BindMode, Indexes, PartialChecksums, XdpMode};
+use crate::engine::Engine;
+use crate::port::xsk::{CHUNK_MOST, MTU_MOST, frame_size};
 use crate::tcp::config::TcpConfig;
 use std::fmt;
 
-/// Memory taken for one flow in bytes: TCB, index and timer entry.
-pub const FLOW_BYTES: u64 = 160;
-
 /// The smallest MTU with which hosts must be able to talk (RFC 1122 3.3.3: 576 bytes).
 pub const MIN_MTU: u32 = 576;
-
-/// The largest MTU whose packets fit a frame of packet memory.
-pub const MAX_MTU: u32 = LARGE_FRAME_BYTES - FRAME_OVERHEAD_BYTES;
-
-/// The two sizes that a frame of packet memory can have.
-const SMALL_FRAME_BYTES: u32 = 2048;
-const LARGE_FRAME_BYTES: u32 = 4096;
-
-/// What a frame holds beside the MTU's bytes: XDP's headroom, the Ethernet header, two VLAN tags.
-const FRAME_OVERHEAD_BYTES: u32 = 256 + 14 + 8;
 
 /// What the machine adds to the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,14 +116,13 @@ pub fn judge(config: &Config, facts: &Facts) -> Result<Preflight, Problems> {
     problems.extend(core_problems(config, facts, &queues));
     let memory = memory(config, facts, link, &queues);
     problems.extend(memory_problems(config, facts, &memory));
-    let worker_count = u32::try_from(queues.len().max(1)).unwrap_or(u32::MAX);
     let preflight = Preflight {
         mac: link.mac.unwrap_or_default(),
         link: link.clone(),
         driver: facts.driver.clone().or_else(|| link.kind.clone()).unwrap_or_else(|| "unknown".into()),
         rx_queues: facts.rx_queues,
         notes: notes(config, facts, link, &queues),
-        flows_per_queue: config.flows.div_ceil(worker_count),
+        flows_per_queue: flows_per_queue(config, &queues),
         tcp: tcp_for(config, link.mtu),
         accept_partial_checksums: match config.partial_checksums {
             PartialChecksums::Auto => link.is_veth(),
@@ -197,8 +185,8 @@ fn link_problems(config: &Config, facts: &Facts, link: &Link) -> Vec<Problem> {
     if !link.up {
         problems.push(interface(config, "is down").remedy(format!("ip link set {name} up")));
     }
-    if !link.loopback && !(MIN_MTU..=MAX_MTU).contains(&link.mtu) {
-        let cause = format!("has an MTU of {}, and a packet must have {MIN_MTU} to {MAX_MTU} bytes", link.mtu);
+    if !link.loopback && !(MIN_MTU..=MTU_MOST).contains(&link.mtu) {
+        let cause = format!("has an MTU of {}, and a packet must have {MIN_MTU} to {MTU_MOST} bytes", link.mtu);
         problems.push(interface(config, &cause).remedy(format!("ip link set {name} mtu 1500")));
     }
     if let Some(program) = link.xdp {
@@ -262,13 +250,19 @@ fn core_problems(config: &Config, facts: &Facts, queues: &[u32]) -> Vec<Problem>
     problems
 }
 
+/// Each worker's share of the flows, rounded up.
+fn flows_per_queue(config: &Config, queues: &[u32]) -> u32 {
+    config.flows.div_ceil(u32::try_from(queues.len().max(1)).unwrap_or(u32::MAX))
+}
+
 /// What memory will be taken.
 fn memory(config: &Config, facts: &Facts, link: &Link, queues: &[u32]) -> Memory {
-    let small = link.mtu.saturating_add(FRAME_OVERHEAD_BYTES) <= SMALL_FRAME_BYTES;
-    let frame = u64::from(if small { SMALL_FRAME_BYTES } else { LARGE_FRAME_BYTES });
+    let workers = queues.len().max(1) as u64;
+    // A larger MTU is a problem of its own; its figure is that of the largest frames.
+    let frame = frame_size(link.mtu).unwrap_or(CHUNK_MOST);
     Memory {
-        flows: u64::from(config.flows) * FLOW_BYTES,
-        umem: u64::from(config.frames) * frame * queues.len() as u64,
+        flows: Engine::memory_bytes(flows_per_queue(config, queues)) * workers,
+        umem: u64::from(config.frames) * u64::from(frame) * workers,
         available: facts.available_bytes,
     }
 }
@@ -386,7 +380,7 @@ mod tests {
         assert_eq!((preflight.tcp.mss_v4, preflight.tcp.mss_v6), (1460, 1440));
         assert_eq!((preflight.driver.as_str(), preflight.mac), ("veth", [2, 0, 0, 0, 0, 1]));
         assert!(preflight.accept_partial_checksums);
-        let text = "40.0 MiB for flows and 16.0 MiB for packets, together 56.0 MiB, of 1024.0 MiB available";
+        let text = "41.0 MiB for flows and 16.0 MiB for packets, together 57.0 MiB, of 1024.0 MiB available";
         assert_eq!(preflight.memory.to_string(), text);
         assert_eq!(preflight.notes, [""; 0]);
     }
@@ -429,7 +423,7 @@ mod tests {
         let found = problem(|_, link| link.xdp = Some(XdpProgram { mode: "native", id: 12 }));
         assert!(found.contains("(native, id 12)") && found.contains("xdp off"), "{found}");
         let found = problem(|facts, _| facts.available_bytes = Some(1 << 20));
-        assert!(found.starts_with("flows 262144 and frames 4096: need 40.0 MiB for flows"), "{found}");
+        assert!(found.starts_with("flows 262144 and frames 4096: need 41.0 MiB for flows"), "{found}");
         let found = problem(|facts, _| facts.may_lock_memory = false);
         assert!(found.contains("16.0 MiB of packet memory") && found.contains("8.0 MiB"), "{found}");
         let found = problem(|facts, _| facts.tx_queues = 1);

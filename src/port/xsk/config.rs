@@ -10,7 +10,15 @@ const LINK_HEADER_MOST: u32 = 14 + 2 * 4;
 /// The kernel refuses smaller chunks (XDP_UMEM_MIN_CHUNK_SIZE).
 const CHUNK_LEAST: u32 = 2048;
 /// The kernel refuses chunks larger than a page.
-const CHUNK_MOST: u32 = 4096;
+pub const CHUNK_MOST: u32 = 4096;
+/// The largest MTU whose packets fit a chunk.
+pub const MTU_MOST: u32 = CHUNK_MOST - LINK_HEADER_MOST - XDP_HEADROOM;
+
+/// Bytes of the smallest chunk that holds a packet of `mtu` bytes with an Ethernet header and two VLAN tags; `None` if none does.
+pub fn frame_size(mtu: u32) -> Option<u32> {
+    let needed = mtu.saturating_add(LINK_HEADER_MOST + XDP_HEADROOM);
+    [CHUNK_LEAST, CHUNK_MOST].into_iter().find(|size| needed <= *size)
+}
 
 /// How the socket is bound to its queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,13 +87,13 @@ impl XskConfig {
     ///
     /// [`XskError::MtuTooLarge`] if no frame does.
     pub fn for_mtu(mut self, mtu: u32) -> Result<Self, XskError> {
-        let needed = mtu.saturating_add(LINK_HEADER_MOST + XDP_HEADROOM);
-        if needed > CHUNK_MOST {
-            let most = CHUNK_MOST - LINK_HEADER_MOST - XDP_HEADROOM;
-            return Err(XskError::MtuTooLarge { interface: self.interface, mtu, most });
+        match frame_size(mtu) {
+            Some(size) => {
+                self.frame_size = size;
+                Ok(self)
+            }
+            None => Err(XskError::MtuTooLarge { interface: self.interface, mtu, most: MTU_MOST }),
         }
-        self.frame_size = if needed > CHUNK_LEAST { CHUNK_MOST } else { CHUNK_LEAST };
-        Ok(self)
     }
 
     /// Checks what the kernel would refuse with a bare EINVAL.

@@ -26,7 +26,7 @@ mod error;
 mod rings;
 mod umem;
 
-pub use config::{BindMode, XskConfig};
+pub use config::{BindMode, CHUNK_MOST, MTU_MOST, XskConfig, frame_size};
 pub use error::XskError;
 pub use rings::XskRings;
 
