@@ -1,6 +1,7 @@
 //! What is asked of the machine before anything is touched: the facts, not the judgement (preflight).
 
 use super::link::Link;
+use crate::steer::{Interface, occupant};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{Resource, getrlimit};
@@ -15,6 +16,8 @@ pub struct Facts {
     pub interfaces: Vec<String>,
     /// The interface asked for: `Ok(None)` if there is none, or why it could not be asked about.
     pub link: Result<Option<Link>, String>,
+    /// The command that takes the XDP program off the interface; `None` if there is none, or if that cannot be told.
+    pub xdp_removal: Option<String>,
     /// Driver of the interface's device; `None` for virtual interfaces.
     pub driver: Option<String>,
     /// Receive queues in use, as /sys shows them; 0 if it does not.
@@ -50,10 +53,13 @@ impl Facts {
     pub fn gather(interface: &str) -> Facts {
         let class = Path::new("/sys/class/net").join(interface);
         let granted = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+        let link = Link::query(interface).map_err(|error| error.to_string());
+        let taken = link.as_ref().ok().and_then(Option::as_ref).filter(|link| link.xdp.is_some());
         let missing = NEEDED.iter().filter(|(capability, _)| !granted.contains(*capability));
         Facts {
             interfaces: interfaces(&fs::read_to_string("/proc/net/dev").unwrap_or_default()),
-            link: Link::query(interface).map_err(|error| error.to_string()),
+            xdp_removal: taken.and_then(|link| removal(link.index)),
+            link,
             driver: driver(&class),
             rx_queues: queues(&class, "rx-"),
             tx_queues: queues(&class, "tx-"),
@@ -66,6 +72,11 @@ impl Facts {
             cores: cores(),
         }
     }
+}
+
+/// The command that takes the XDP program off the interface with this index.
+fn removal(index: u32) -> Option<String> {
+    Some(occupant(index).ok()??.removal(&Interface::from_index(index)))
 }
 
 /// The names in /proc/net/dev.

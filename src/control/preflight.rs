@@ -191,7 +191,8 @@ fn link_problems(config: &Config, facts: &Facts, link: &Link) -> Vec<Problem> {
     }
     if let Some(program) = link.xdp {
         let cause = format!("has an XDP program attached already ({}, id {})", program.mode, program.id);
-        let remedy = format!("stop its owner (bpftool net show dev {name}), or ip link set {name} xdp off");
+        let look = format!("stop its owner (bpftool net show dev {name})");
+        let remedy = facts.xdp_removal.as_ref().map_or(look.clone(), |command| format!("{look}, or {command}"));
         problems.push(interface(config, &cause).remedy(remedy));
     }
     if link.is_veth() && config.bind == BindMode::ZeroCopy {
@@ -345,6 +346,7 @@ mod tests {
         Facts {
             interfaces: vec!["lo".into(), "hf0".into()],
             link: Ok(Some(link())),
+            xdp_removal: None,
             driver: None,
             rx_queues: 2,
             tx_queues: 2,
@@ -420,8 +422,13 @@ mod tests {
         assert!(found.contains("no Ethernet address"), "{found}");
         let found = problem(|_, link| link.loopback = true);
         assert!(found.contains("loopback"), "{found}");
-        let found = problem(|_, link| link.xdp = Some(XdpProgram { mode: "native", id: 12 }));
-        assert!(found.contains("(native, id 12)") && found.contains("xdp off"), "{found}");
+        let found = problem(|facts, link| {
+            link.xdp = Some(XdpProgram { mode: "native", id: 12 });
+            facts.xdp_removal = Some("bpftool link detach id 5".into());
+        });
+        assert!(found.contains("(native, id 12)") && found.ends_with("hf0), or bpftool link detach id 5"), "{found}");
+        let found = problem(|_, link| link.xdp = Some(XdpProgram { mode: "several", id: 0 }));
+        assert!(found.ends_with("stop its owner (bpftool net show dev hf0)"), "{found}");
         let found = problem(|facts, _| facts.available_bytes = Some(1 << 20));
         assert!(found.starts_with("flows 262144 and frames 4096: need 41.0 MiB for flows"), "{found}");
         let found = problem(|facts, _| facts.may_lock_memory = false);

@@ -73,7 +73,13 @@ pub fn run(config: &Config, preflight: &Preflight) -> Result<Summary, ServeError
     })?;
     let attached = steering.attach(preflight.link.index, attach_mode(config.xdp_mode))?;
     if let Some(cause) = attached.native_refused {
-        tracing::warn!("{}: the driver takes no XDP program ({cause}); it runs in generic mode", config.interface);
+        let on_veth = " (on a veth, native mode needs a peer whose MTU fits a page, and as many receive queues as the peer \
+                       has transmit queues)";
+        let remedy = if preflight.link.is_veth() { on_veth } else { "" };
+        tracing::warn!(
+            "{}: the driver takes no XDP program: {cause}; it runs in generic mode, which is slower{remedy}",
+            config.interface
+        );
         if preflight.link.kind.is_some() {
             tracing::warn!("{}", preflight::unsplit_segments(&config.interface));
         }

@@ -11,7 +11,7 @@ use handfast::observe::report::{Flows, Reloaded};
 use rustix::process::Signal;
 
 use crate::wire::Capture;
-use crate::world::{Serve, V4, V6, World, assert_no_loss, http_exchange, server, text};
+use crate::world::{Finally, Serve, V4, V6, World, assert_no_loss, http_exchange, server, text};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
 
@@ -153,15 +153,6 @@ fn ten_reloads_under_load_lose_nothing() {
     assert_eq!(stats.total.engine.get("resets_sent"), Some(0));
     let passed = stats.steering.get("pass_no_socket");
     assert_eq!(passed, Some(0), "frames of served connections reached the kernel");
-}
-
-/// Sets a flag when it goes away, also when the test fails: others wait for it.
-struct Finally<'a>(&'a AtomicBool);
-
-impl Drop for Finally<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Very many connections: one after another, and open at the same time. None fails, and nothing is left over.
 
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use handfast::bench::clients::{ClientsArgs, Service};
 use serde_json::Value;
 
-use crate::world::{HANDFAST, Process, V4, World, server, text};
+use crate::world::{Finally, HANDFAST, Process, V4, World, server, text};
 
 /// Client processes that hold connections: an unprivileged limit of open files is often 20,000.
 const HOLDERS: usize = 3;
@@ -31,6 +33,29 @@ fn two_hundred_thousand_connections_one_after_another_leave_nothing_behind() {
     assert_eq!(engine("bytes_received"), 200_000 * 64);
     assert_eq!((engine("resets_sent"), engine("data_retransmissions")), (0, 0));
     assert_eq!(stats.steering.get("redirected"), Some(engine("received")), "a frame was lost before the worker");
+}
+
+#[test]
+fn a_server_that_starts_under_load_is_ready_for_the_first_frame() {
+    let Some(world) = World::up("a_server_that_starts_under_load_is_ready_for_the_first_frame") else { return };
+    for _ in 0..5 {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // Refused by the kernel until the server steers the port.
+            let clients = scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    world.drive(&ClientsArgs { connections: 200, ..ClientsArgs::new(server(V4, 7000)) });
+                }
+            });
+            let stop = Finally(&done);
+            let serve = world.serve("--listen 7000=discard");
+            serve.stats_when("connections", |stats| stats.total.engine.get("closed") > Some(200));
+            drop(stop);
+            clients.join().unwrap();
+            serve.settled();
+            serve.end();
+        });
+    }
 }
 
 #[test]

@@ -62,12 +62,17 @@ fn an_interface_with_another_program_is_left_alone() {
     for (mode, name) in [("xdpdrv", "native"), ("xdpgeneric", "generic")] {
         let attach = ["link", "set", "dev", SERVED, mode, "obj", &object, "sec", "xdp"];
         run(&mut world.at_server("ip", &attach));
+        let mut remedy = String::new();
         for wanted in ["native", "generic"] {
             let output = world.serve_to_the_end(&format!("--listen 80=http --xdp-mode {wanted}"));
-            refuses(&output, 1, &[SERVED, "has an XDP program attached already", name, "id ", "off"]);
+            refuses(&output, 1, &[SERVED, "has an XDP program attached already", name, "id "]);
+            remedy = text(&output.stderr).lines().last().unwrap().rsplit_once(", or ").unwrap().1.to_owned();
         }
         assert!(world.has_xdp(), "the other program was taken off");
-        run(&mut world.at_server("ip", &["link", "set", "dev", SERVED, mode, "off"]));
+        // The command that the message recommends does what it says.
+        let words: Vec<&str> = remedy.split_whitespace().collect();
+        run(&mut world.at_server(words[0], &words[1..]));
+        assert!(!world.has_xdp(), "{remedy}");
     }
     // Once it is gone, serving works.
     world.serve("--listen 80=http").end();
@@ -81,7 +86,7 @@ fn a_second_server_is_refused_and_the_first_serves_on() {
     let other = world.path("other.sock");
     let args = ["serve", "-i", SERVED, "--listen", "81=http", "--control", &other];
     let output = world.at_server(HANDFAST, &args).output().unwrap();
-    refuses(&output, 1, &[SERVED, "has an XDP program attached already (native, id "]);
+    refuses(&output, 1, &[SERVED, "has an XDP program attached already (native, id ", "bpftool link detach id "]);
     assert!(!std::path::Path::new(&other).exists());
     // Another interface under the same control socket.
     run(&mut world.at_server("ip", &["link", "add", "hf-other", "type", "veth", "peer", "name", "hf-peer"]));

@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -79,6 +80,9 @@ impl World {
         // The guard comes first: a lab that came up halfway is removed as well.
         let world = Self { lab: Lab::named(&name).unwrap(), folder, _turn: turn };
         Lab::up(&config).unwrap();
+        // The client's kernel would take 2 ms of silence for a loss and send again (tail loss probes). That says that the
+        // machine is busy and the worker had to wait for a core, not that a segment was lost.
+        world.in_client(|| fs::write("/proc/sys/net/ipv4/tcp_early_retrans", "0").unwrap());
         Some(world)
     }
 
@@ -205,6 +209,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Sets a flag when it goes away, also when the test fails: others wait for it.
+pub struct Finally<'a>(pub &'a AtomicBool);
+
+impl Drop for Finally<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
