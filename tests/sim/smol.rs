@@ -158,8 +158,8 @@ impl Smol {
         TSVAL.set(u32::try_from(now.0 / 1_000_000 % (1 << 32)).expect("32 bits"));
         self.interface.poll(instant(now), &mut self.wire, &mut self.sockets);
         let due = self.interface.poll_at(instant(now), &self.sockets);
-        // A timer that is due at once is due at its next microsecond: smoltcp has done for now what it does.
-        self.polls_at = due.map(|at| Now(u64::try_from(at.total_micros()).unwrap_or(0).max(now.0 / 1_000 + 1) * 1_000));
+        // What is due at once is due in a millisecond: smoltcp has done for now what it does.
+        self.polls_at = due.map(|at| Now(u64::try_from(at.total_micros()).unwrap_or(0).max(now.0 / 1_000 + 1_000) * 1_000));
     }
 
     /// What waits to be sent, as frames.
@@ -229,8 +229,10 @@ impl Node for Smol {
     }
 
     fn unfinished(&self) -> Vec<String> {
-        let unfinished =
-            self.users.iter().filter(|user| user.stage != Stage::GivenUp && !user.dialogue.talk.is_complete());
+        let is_unfinished = |user: &&User| {
+            user.stage != Stage::GivenUp && !user.dialogue.cut_short && !user.dialogue.talk.is_complete()
+        };
+        let unfinished = self.users.iter().filter(is_unfinished);
         unfinished.map(|user| format!("{:?}: {}", user.dialogue.tuple, user.dialogue.talk.progress())).collect()
     }
 }
@@ -296,7 +298,9 @@ impl User {
     }
 
     fn read(&mut self, socket: &mut Socket<'_>) -> Result<(), Broken> {
-        let mut buffer = vec![0; self.dialogue.sip];
+        // TIME-WAIT of smoltcp ends with what was not read.
+        let in_time_wait = socket.state() == State::TimeWait;
+        let mut buffer = vec![0; if in_time_wait { self.dialogue.rx_buffer } else { self.dialogue.sip }];
         match socket.recv_slice(&mut buffer) {
             Ok(0) => {}
             Ok(len) if !self.spoiled => {
