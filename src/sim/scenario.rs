@@ -62,6 +62,8 @@ pub struct Dialogue {
     pub talk: Talk,
     /// When the user gives it up with a RST, whatever is still to be said.
     pub abort_at: Option<Now>,
+    /// The other end's user may close before all is said.
+    pub cut_short: bool,
     /// Bytes that the user reads and writes at once, and nanoseconds until it looks again.
     pub sip: usize,
     /// See `sip`.
@@ -318,7 +320,8 @@ impl Scenario {
             let user = if random.chance(150) { Some(self.user(at, random)) } else { None };
             let id = u16::try_from(service).expect("three services");
             plans.push(Plan { at, open: active(tuple, INDEPENDENT_MAC, id), user });
-            dialogues.push(self.dialogue(tuple.reversed(), Role::Listen, service, random));
+            let dialogue = self.dialogue(tuple.reversed(), Role::Listen, service, random);
+            dialogues.push(Dialogue { cut_short: user.is_some(), ..dialogue });
         }
         (plans, self.independent(OPENER_MAC, dialogues, random))
     }
@@ -357,6 +360,7 @@ impl Scenario {
             role,
             talk: Talk::draw(&self.partners[service], most, random),
             abort_at: random.chance(self.impatience).then(|| self.some_time(random)),
+            cut_short: false,
             sip: random.pick(&[1_000, 10_000, 100_000]),
             every_ns: random.pick(&[1_000_000, 20_000_000, 300_000_000]),
             rx_buffer: random.pick(&[1_000, 4_096, 65_535, 200_000]),

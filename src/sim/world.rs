@@ -78,6 +78,8 @@ pub struct Summary {
     pub counters: Counters,
     /// Nobody gave anything up and nobody forged: every conversation came to its end with all its bytes.
     pub complete: bool,
+    /// The last events, one a line.
+    pub tail: String,
 }
 
 /// A rule that was broken, and how it came to that.
@@ -392,6 +394,7 @@ impl World {
             lasted: self.now,
             counters: self.counters(),
             complete: self.is_undisturbed(),
+            tail: self.trace.tail(),
         }
     }
 }

@@ -24,12 +24,15 @@ const DUP_ACK_THRESHOLD: u8 = 3;
 /// Processes SEG.ACK and SEG.WND of a segment whose acknowledgment is not beyond SND.NXT.
 pub fn acknowledge(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> Acknowledged {
     let mut acknowledged = Acknowledged::default();
-    if segment.ack.after(tcb.snd_una) {
+    let is_new = segment.ack.after(tcb.snd_una);
+    if is_new {
         acknowledged = advance(tcb, segment, env);
     } else if is_duplicate(tcb, segment) {
         acknowledged.retransmit_first = count_duplicate(tcb);
     }
-    if segment.ack.at_or_after(tcb.snd_una) && tcb.snd_wl1.at_or_before(segment.seq) {
+    // A new acknowledgment is newer than every window known so far, wherever its segment stands: text that came out of order may have
+    // taken SND.WL1 ahead of it.
+    if is_new || segment.ack == tcb.snd_una && tcb.snd_wl1.at_or_before(segment.seq) {
         if tcb.snd_wnd == 0 && segment.window > 0 {
             // What probed the closed window was not taken: sending starts again where the peer waits.
             tcb.snd_nxt = tcb.snd_una;

@@ -2,11 +2,15 @@
 //! neighbour discovery is the kernel's business where handfast runs.
 
 use handfast::engine::Engine;
+use handfast::sim::adversary::Malice;
+use handfast::sim::link::Faults;
 use handfast::sim::node::Node;
 use handfast::sim::rules::Broken;
-use handfast::sim::scenario::{Dialogue, Independent, Role};
+use handfast::sim::scenario::{Cast, Dialogue, Independent, Role, Scenario};
+use handfast::tcp::config::TcpConfig;
 use handfast::time::Now;
 use handfast::wire::ether::{ETHER_LEN, Ether, Mac, VlanTags};
+use libtest_mimic::Failed;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp::{RecvError, Socket, SocketBuffer, State};
@@ -158,8 +162,9 @@ impl Smol {
         TSVAL.set(u32::try_from(now.0 / 1_000_000 % (1 << 32)).expect("32 bits"));
         self.interface.poll(instant(now), &mut self.wire, &mut self.sockets);
         let due = self.interface.poll_at(instant(now), &self.sockets);
-        // A timer that is due at once is due at its next microsecond: smoltcp has done for now what it does.
-        self.polls_at = due.map(|at| Now(u64::try_from(at.total_micros()).unwrap_or(0).max(now.0 / 1_000 + 1) * 1_000));
+        // What is due at once is due in a millisecond: smoltcp has done for now what it does.
+        self.polls_at =
+            due.map(|at| Now(u64::try_from(at.total_micros()).unwrap_or(0).max(now.0 / 1_000 + 1_000) * 1_000));
     }
 
     /// What waits to be sent, as frames.
@@ -229,8 +234,10 @@ impl Node for Smol {
     }
 
     fn unfinished(&self) -> Vec<String> {
-        let unfinished =
-            self.users.iter().filter(|user| user.stage != Stage::GivenUp && !user.dialogue.talk.is_complete());
+        let is_unfinished = |user: &&User| {
+            user.stage != Stage::GivenUp && !user.dialogue.cut_short && !user.dialogue.talk.is_complete()
+        };
+        let unfinished = self.users.iter().filter(is_unfinished);
         unfinished.map(|user| format!("{:?}: {}", user.dialogue.tuple, user.dialogue.talk.progress())).collect()
     }
 }
@@ -285,8 +292,8 @@ impl User {
         if matches!(socket.state(), State::Established | State::CloseWait) && self.dialogue.talk.wants_to_close() {
             socket.close();
         }
-        let was_open = !matches!(socket.state(), State::Listen | State::Closed | State::TimeWait);
-        if was_open && (gives_up || self.dialogue.abort_at.is_some_and(|at| at <= now)) {
+        let is_open = !matches!(socket.state(), State::Closed | State::TimeWait);
+        if is_open && (gives_up || self.dialogue.abort_at.is_some_and(|at| at <= now)) {
             socket.abort();
             self.stage = if gives_up { Stage::Over } else { Stage::GivenUp };
         } else if matches!(socket.state(), State::Closed | State::TimeWait) && !may_hear_more {
@@ -296,7 +303,9 @@ impl User {
     }
 
     fn read(&mut self, socket: &mut Socket<'_>) -> Result<(), Broken> {
-        let mut buffer = vec![0; self.dialogue.sip];
+        // TIME-WAIT of smoltcp ends with what was not read.
+        let in_time_wait = socket.state() == State::TimeWait;
+        let mut buffer = vec![0; if in_time_wait { self.dialogue.rx_buffer } else { self.dialogue.sip }];
         match socket.recv_slice(&mut buffer) {
             Ok(0) => {}
             Ok(len) if !self.spoiled => {
@@ -318,4 +327,26 @@ fn instant(now: Now) -> Instant {
 
 fn endpoint(addr: SocketAddr) -> IpEndpoint {
     IpEndpoint { addr: IpAddress::from(addr.ip()), port: addr.port() }
+}
+
+/// The first thing to see: over a link that does nothing wrong, smoltcp and our own engine each open a connection to our server,
+/// use it, and close.
+pub fn perfect_handshake() -> Result<(), Failed> {
+    let mut scenario = Scenario::from_seed(1, true);
+    scenario.cast = Cast::Serve;
+    scenario.malice = Malice::Absent;
+    scenario.faults = Faults::none(1_000_000);
+    scenario.tcp = TcpConfig::default();
+    scenario.connections = 1;
+    scenario.impatience = 0;
+    let summary = scenario.run(Some(&Smol::boxed), || 0).map_err(|failure| failure.to_string())?;
+    let counters = &summary.counters;
+    // The opener's one is counted at both of its ends.
+    let opened = (counters.passive_opens, counters.active_opens, counters.established);
+    let sent_again = counters.data_retransmissions + counters.syn_ack_retransmissions + counters.fin_retransmissions;
+    if summary.complete && opened == (2, 1, 3) && sent_again == 0 {
+        Ok(())
+    } else {
+        Err(format!("{summary:#?}").into())
+    }
 }
