@@ -454,6 +454,8 @@ fn files_hold_one_idea_and_say_which() {
     check(&sources(), too_long);
     check(&sources(), missing_head);
     check(&files("tests", is_rust), missing_head);
+    check(&files("fuzz/src", is_rust), missing_head);
+    check(&files("fuzz/fuzz_targets", is_rust), missing_head);
 }
 
 #[test]
@@ -467,7 +469,7 @@ fn a_long_or_headless_file_is_noticed() {
 
 #[test]
 fn nothing_is_left_unfinished() {
-    for folder in ["src", "tests", "bpf", "benches", "scripts", "fuzz/fuzz_targets"] {
+    for folder in ["src", "tests", "bpf", "benches", "scripts", "fuzz/src", "fuzz/fuzz_targets", "fuzz/steering"] {
         if root().join(folder).exists() {
             check(&files(folder, |name| !name.ends_with(".o")), unfinished);
         }

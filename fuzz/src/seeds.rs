@@ -283,7 +283,8 @@ fn the_committed_seeds_are_those_made_here() {
 
 #[test]
 fn every_committed_input_passes_its_target() {
-    let targets: [(&str, fn(&[u8])); 5] = [
+    type Check = fn(&[u8]);
+    let targets: [(&str, Check); 5] = [
         ("frame", crate::frame::check),
         ("options", crate::options::check),
         ("engine", crate::engine::check),
