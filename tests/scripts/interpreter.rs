@@ -433,7 +433,7 @@ impl<'a> Line<'a> {
             fields.push(field.split_once('=').unwrap_or((field, "")));
             rest = behind;
         }
-        let known = ["seq", "ack", "win", "len", "data", "mss", "ws", "sack", "ts", "port", "peer", "no"];
+        let known = ["seq", "ack", "win", "len", "data", "mss", "ws", "sack", "ts", "port", "peer", "no", "times"];
         match fields.iter().find(|(name, _)| !known.contains(name)) {
             Some((name, _)) => Err(format!("no field {name}")),
             None => Ok(Self { control, fields }),
@@ -448,10 +448,11 @@ impl<'a> Line<'a> {
         self.get(name).map(parse_number).transpose()
     }
 
-    /// What the peer's segment carries: `data="..."` with \r\n, or `len=` bytes of it.
+    /// What the peer's segment carries: `data="..."` with \r\n, `times=` so often, or `len=` bytes of it.
     fn payload(&self) -> Outcome<Vec<u8>> {
+        let times = self.number("times")?.unwrap_or(1);
         match (self.get("data"), self.number::<usize>("len")?) {
-            (Some(data), _) => Ok(data.replace("\\r", "\r").replace("\\n", "\n").into_bytes()),
+            (Some(data), _) => Ok(data.replace("\\r", "\r").replace("\\n", "\n").repeat(times).into_bytes()),
             (None, len) => Ok(vec![b'x'; len.unwrap_or(0)]),
         }
     }

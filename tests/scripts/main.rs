@@ -11,6 +11,7 @@
 //! <- SYN,ACK seq=0 ack=1            the engine answers: seq counts from its own ISN; fields not named are not compared,
 //!                                   but a payload is: without len= or data= there must be none
 //! <- nothing old_duplicate          no answer: the frame was dropped for that reason ("nothing" alone: it was accepted)
+//! -> ACK seq=1 data="GET" times=3    that payload three times over
 //! -> ACK seq=1 ack=1 data="GET"     ports and peers other than the usual: port=81 peer=40001
 //! wait 200                          lets so many milliseconds pass; what is sent meanwhile must follow
 //! state ESTABLISHED                 the connection's state, or CLOSED if there is none
