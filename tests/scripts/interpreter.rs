@@ -9,7 +9,7 @@ use handfast::tcp::config::TcpConfig;
 use handfast::tcp::syn_sent::ActiveOpen;
 use handfast::time::{NANOS_PER_TICK, Now};
 use handfast::verdict::Verdict;
-use handfast::wire::ether::VlanTags;
+use handfast::wire::ether::{Ether, VlanTags};
 use handfast::wire::options::Options;
 use handfast::wire::parse::{PartialChecksums, parse};
 use handfast::wire::reply::{Addressing, Reply, StreamPiece, write};
@@ -36,6 +36,7 @@ struct Setup {
     listeners: Vec<Listener>,
     flows: u32,
     ipv6: bool,
+    tags: VlanTags,
     peer_isn: u32,
 }
 
@@ -49,6 +50,8 @@ struct Said {
 struct World {
     engine: Engine,
     ipv6: bool,
+    /// All frames carry these.
+    tags: VlanTags,
     now: Now,
     peer_isn: SeqNum,
     /// The engine's initial sequence number, once it has sent a SYN; per script, not per connection.
@@ -62,7 +65,14 @@ struct World {
 
 /// Runs a script; the error names the line.
 pub fn run(text: &str) -> Outcome<()> {
-    let mut setup = Setup { tcp: TcpConfig::default(), listeners: Vec::new(), flows: 16, ipv6: false, peer_isn: 1000 };
+    let mut setup = Setup {
+        tcp: TcpConfig::default(),
+        listeners: Vec::new(),
+        flows: 16,
+        ipv6: false,
+        tags: VlanTags::default(),
+        peer_isn: 1000,
+    };
     let mut world: Option<World> = None;
     if !text.starts_with("# ") {
         return Err("a script starts with a sentence behind '# '".into());
@@ -73,8 +83,10 @@ pub fn run(text: &str) -> Outcome<()> {
         }
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let done = match (word, &mut world) {
-            ("config" | "listen" | "flows" | "ipv6" | "peer_isn", None) => setup.line(word, rest),
-            ("config" | "listen" | "flows" | "ipv6" | "peer_isn", Some(_)) => Err("too late for a setting".into()),
+            ("config" | "listen" | "flows" | "ipv6" | "vlan" | "peer_isn", None) => setup.line(word, rest),
+            ("config" | "listen" | "flows" | "ipv6" | "vlan" | "peer_isn", Some(_)) => {
+                Err("too late for a setting".into())
+            }
             (_, world) => world.get_or_insert_with(|| World::new(&setup)).line(word, rest),
         };
         done.map_err(|error| format!("line {number}: {line}\n  {error}"))?;
@@ -92,6 +104,7 @@ impl Setup {
                 self.ipv6 = true;
                 Ok(())
             }
+            "vlan" => parse_number(rest).map(|id| self.tags = tagged(id)),
             _ => parse_number(rest).map(|n| self.peer_isn = n),
         }
     }
@@ -163,6 +176,7 @@ impl World {
         Self {
             engine: Engine::new(config, &secrets, Listeners::new(listeners), now),
             ipv6: setup.ipv6,
+            tags: setup.tags,
             now,
             peer_isn: SeqNum(setup.peer_isn),
             iss: None,
@@ -214,12 +228,7 @@ impl World {
             options: line.options()?,
             payload: StreamPiece { from_una: 0, len: u16::try_from(payload.len()).map_err(|e| e.to_string())? },
         };
-        let to = Addressing {
-            dst_mac: ENGINE_MAC,
-            src_mac: PEER_MAC,
-            tags: VlanTags::default(),
-            tuple: self.tuple.reversed(),
-        };
+        let to = Addressing { dst_mac: ENGINE_MAC, src_mac: PEER_MAC, tags: self.tags, tuple: self.tuple.reversed() };
         let mut frame = vec![0; FRAME_ROOM];
         let len = write(&mut frame, &to, &reply, |out| out.copy_from_slice(&payload));
         self.engine.stage(&frame[..len]);
@@ -239,7 +248,7 @@ impl World {
         let line = Line::read(&fields)?;
         let (port, peer) = (line.number("port")?.unwrap_or(5_000), line.number("peer")?.unwrap_or(40_000));
         self.tuple = tuple(self.ipv6, peer, port);
-        let open = ActiveOpen { tuple: self.tuple, peer_mac: PEER_MAC, tags: VlanTags::default(), service: 0 };
+        let open = ActiveOpen { tuple: self.tuple, peer_mac: PEER_MAC, tags: self.tags, service: 0 };
         let mut frame = vec![0; FRAME_ROOM];
         let opened = self.engine.open(&open, self.now, &mut frame);
         let (id, len) = opened.map_err(|error| format!("{error:?}"))?;
@@ -278,7 +287,7 @@ impl World {
     fn hear(&mut self, frame: &[u8]) -> Outcome<()> {
         let segment =
             parse(frame, PartialChecksums::Refuse).map_err(|e| format!("an illegal frame was sent: {e:?}"))?;
-        if (segment.src_mac, segment.dst_mac) != (ENGINE_MAC, PEER_MAC) {
+        if (segment.src_mac, segment.dst_mac, segment.tags) != (ENGINE_MAC, PEER_MAC, self.tags) {
             return Err("a frame went astray".into());
         }
         if segment.control.has(Control::SYN) {
@@ -386,6 +395,13 @@ impl World {
         let payload = String::from_utf8_lossy(&said.payload).into_owned();
         format!("{control:?} seq={seq} ack={ack} win={window} len={} {options:?} {payload:?}", said.payload.len())
     }
+}
+
+/// The 802.1Q tag of a VLAN, as it stands in a frame.
+fn tagged(id: u16) -> VlanTags {
+    let [high, low] = id.to_be_bytes();
+    let frame = [&[0; 12][..], &[0x81, 0x00, high, low, 0x08, 0x00]].concat();
+    Ether::parse(&frame).expect("a tagged header").tags
 }
 
 fn tuple(ipv6: bool, peer: u16, port: u16) -> FourTuple {
