@@ -75,3 +75,52 @@ pub fn isn_after(old: &Tcb, generated: SeqNum) -> SeqNum {
 
 /// How far a reused tuple's sequence numbers start beyond the old ones, where the clock has not got there by itself.
 const ISN_STEP: u32 = 64_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::config::TcpConfig;
+    use crate::time::Tick;
+    use crate::wire::ether::VlanTags;
+    use crate::wire::options::Options;
+    use crate::wire::tuple::FourTuple;
+
+    fn syn() -> Segment {
+        Segment {
+            tuple: FourTuple::new("198.18.0.1:80".parse().unwrap(), "198.18.0.2:5000".parse().unwrap()),
+            seq: SeqNum(7),
+            ack: SeqNum(0),
+            control: Control::SYN,
+            window: 1_000,
+            options: Options::default(),
+            payload_at: 0,
+            payload_len: 0,
+            src_mac: [2; 6],
+            dst_mac: [3; 6],
+            tags: VlanTags::default(),
+            partial_checksum: false,
+        }
+    }
+
+    #[test]
+    fn a_new_connection_may_challenge_at_once_and_takes_its_first_loss_for_new() {
+        let config = TcpConfig::default();
+        // The first tick there is: nothing that was never set lies before it.
+        let env = Env { config: &config, now: Tick(0), tsval: 0 };
+        for iss in [0, 1 << 30, 1 << 31, 3 << 30] {
+            let tcb = open_passive(&syn(), SeqNum(iss), 0, env);
+            assert!(env.now.millis_since(tcb.challenged_at) >= config.challenge_interval_ms);
+            assert!((tcb.snd_una + 1).after(tcb.recover));
+        }
+    }
+
+    #[test]
+    fn a_reused_four_tuple_starts_beyond_its_old_numbers() {
+        let old = Tcb { snd_max: SeqNum(u32::MAX), ..Tcb::default() };
+        assert_eq!(isn_after(&old, SeqNum(5)), SeqNum(5), "the clock got there by itself");
+        for generated in [SeqNum(u32::MAX), SeqNum(u32::MAX - 1), SeqNum(1 << 31)] {
+            let isn = isn_after(&old, generated);
+            assert!(isn.after(old.snd_max) && isn.before(old.snd_max + 100_000), "{isn:?}");
+        }
+    }
+}

@@ -117,31 +117,71 @@ fn fourth_check_syn(tcb: &mut Tcb, segment: &Segment, env: Env<'_>) -> Effects {
 mod tests {
     use super::*;
     use crate::tcp::config::TcpConfig;
+    use crate::tcp::{acknowledge, output};
     use crate::time::Tick;
     use crate::wire::options::Options;
 
-    #[test]
-    fn the_window_of_the_answer_counts_as_it_stands_there() {
-        let config = TcpConfig::default();
-        let env = Env { config: &config, now: Tick(0), tsval: 0 };
+    /// The first tick there is: nothing that was never set lies before it.
+    const NOW: Tick = Tick(0);
+
+    fn open(iss: u32, config: &TcpConfig) -> Tcb {
         let tuple = FourTuple::new("198.18.0.1:5000".parse().unwrap(), "198.18.0.2:80".parse().unwrap());
         let open = ActiveOpen { tuple, peer_mac: [2; 6], tags: VlanTags::default(), service: 0 };
-        let mut tcb = open_active(&open, SeqNum(7), env);
-        let answer = Segment {
-            tuple,
-            seq: SeqNum(1),
-            ack: SeqNum(8),
-            control: Control::SYN | Control::ACK,
-            window: 1_000,
-            options: Options { window_scale: Some(3), ..Options::default() },
+        open_active(&open, SeqNum(iss), Env { config, now: NOW, tsval: 0 })
+    }
+
+    /// From the peer, at the start of its window.
+    fn segment(tcb: &Tcb, control: Control, window: u16) -> Segment {
+        Segment {
+            tuple: tcb.tuple,
+            seq: tcb.rcv_nxt,
+            ack: tcb.snd_max,
+            control,
+            window,
+            options: Options { mss: Some(1_000), window_scale: Some(3), ..Options::default() },
             payload_at: 0,
             payload_len: 0,
-            src_mac: [2; 6],
+            src_mac: tcb.peer_mac,
             dst_mac: [3; 6],
-            tags: VlanTags::default(),
+            tags: tcb.tags,
             partial_checksum: false,
-        };
+        }
+    }
+
+    fn established(config: &TcpConfig, window: u16) -> Tcb {
+        let mut tcb = open(u32::MAX, config);
+        let answer = segment(&tcb, Control::SYN | Control::ACK, window);
+        let env = Env { config, now: NOW, tsval: 0 };
         assert!(segment_arrives(&mut tcb, &answer, env).established);
+        tcb
+    }
+
+    #[test]
+    fn the_window_of_the_answer_counts_as_it_stands_there() {
+        let tcb = established(&TcpConfig::default(), 1_000);
         assert_eq!((tcb.send_window(), tcb.max_send_window()), (1_000, 1_000));
+    }
+
+    #[test]
+    fn the_opener_starts_with_ten_segments_and_slow_start() {
+        let config = TcpConfig { timestamps: false, ..TcpConfig::default() };
+        let env = Env { config: &config, now: NOW, tsval: 0 };
+        let mut tcb = established(&config, u16::MAX);
+        tcb.queued = 100_000;
+        let flight = std::iter::from_fn(|| output::next_segment(&mut tcb, false, env)).count();
+        assert_eq!((flight, tcb.cwnd), (10, 10));
+        let ack = Segment { seq: tcb.rcv_nxt, ack: tcb.snd_una + 1_000, ..segment(&tcb, Control::ACK, u16::MAX) };
+        assert_eq!(acknowledge::acknowledge(&mut tcb, &ack, env).bytes, 1_000);
+        assert_eq!(tcb.cwnd, 11);
+    }
+
+    #[test]
+    fn an_opener_may_challenge_at_once_and_takes_its_first_loss_for_new() {
+        let config = TcpConfig::default();
+        for iss in [0, 1 << 30, 1 << 31, 3 << 30] {
+            let tcb = open(iss, &config);
+            assert!(NOW.millis_since(tcb.challenged_at) >= config.challenge_interval_ms);
+            assert!((tcb.snd_una + 1).after(tcb.recover));
+        }
     }
 }

@@ -9,7 +9,7 @@ use handfast::tcp::config::TcpConfig;
 use handfast::tcp::syn_sent::ActiveOpen;
 use handfast::time::{NANOS_PER_TICK, Now};
 use handfast::verdict::Verdict;
-use handfast::wire::ether::VlanTags;
+use handfast::wire::ether::{Ether, VlanTags};
 use handfast::wire::options::Options;
 use handfast::wire::parse::{PartialChecksums, parse};
 use handfast::wire::reply::{Addressing, Reply, StreamPiece, write};
@@ -38,6 +38,7 @@ struct Setup {
     listeners: Vec<Listener>,
     flows: u32,
     ipv6: bool,
+    tags: VlanTags,
     peer_isn: u32,
 }
 
@@ -51,6 +52,8 @@ struct Said {
 struct World {
     engine: Engine,
     ipv6: bool,
+    /// All frames carry these.
+    tags: VlanTags,
     now: Now,
     peer_isn: SeqNum,
     /// The engine's initial sequence number, once it has sent a SYN; per script, not per connection.
@@ -64,7 +67,14 @@ struct World {
 
 /// Runs a script; the error names the line.
 pub fn run(text: &str) -> Outcome<()> {
-    let mut setup = Setup { tcp: TcpConfig::default(), listeners: Vec::new(), flows: 16, ipv6: false, peer_isn: 1000 };
+    let mut setup = Setup {
+        tcp: TcpConfig::default(),
+        listeners: Vec::new(),
+        flows: 16,
+        ipv6: false,
+        tags: VlanTags::default(),
+        peer_isn: 1000,
+    };
     let mut world: Option<World> = None;
     if !text.starts_with("# ") {
         return Err("a script starts with a sentence behind '# '".into());
@@ -75,8 +85,10 @@ pub fn run(text: &str) -> Outcome<()> {
         }
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let done = match (word, &mut world) {
-            ("config" | "listen" | "flows" | "ipv6" | "peer_isn", None) => setup.line(word, rest),
-            ("config" | "listen" | "flows" | "ipv6" | "peer_isn", Some(_)) => Err("too late for a setting".into()),
+            ("config" | "listen" | "flows" | "ipv6" | "vlan" | "peer_isn", None) => setup.line(word, rest),
+            ("config" | "listen" | "flows" | "ipv6" | "vlan" | "peer_isn", Some(_)) => {
+                Err("too late for a setting".into())
+            }
             (_, world) => world.get_or_insert_with(|| World::new(&setup)).line(word, rest),
         };
         done.map_err(|error| format!("line {number}: {line}\n  {error}"))?;
@@ -94,6 +106,7 @@ impl Setup {
                 self.ipv6 = true;
                 Ok(())
             }
+            "vlan" => parse_number(rest).map(|id| self.tags = tagged(id)),
             _ => parse_number(rest).map(|n| self.peer_isn = n),
         }
     }
@@ -166,6 +179,7 @@ impl World {
         Self {
             engine: Engine::new(config, &secrets, Listeners::new(listeners), now),
             ipv6: setup.ipv6,
+            tags: setup.tags,
             now,
             peer_isn: SeqNum(setup.peer_isn),
             iss: None,
@@ -218,12 +232,7 @@ impl World {
             options: line.options()?,
             payload: StreamPiece { from_una: 0, len: u16::try_from(payload.len()).map_err(|e| e.to_string())? },
         };
-        let to = Addressing {
-            dst_mac: ENGINE_MAC,
-            src_mac: PEER_MAC,
-            tags: VlanTags::default(),
-            tuple: self.tuple.reversed(),
-        };
+        let to = Addressing { dst_mac: ENGINE_MAC, src_mac: PEER_MAC, tags: self.tags, tuple: self.tuple.reversed() };
         let mut frame = vec![0; FRAME_ROOM];
         let len = write(&mut frame, &to, &reply, |out| out.copy_from_slice(&payload));
         self.engine.stage(&frame[..len]);
@@ -243,7 +252,7 @@ impl World {
         let line = Line::read(&fields)?;
         let (port, peer) = (line.number("port")?.unwrap_or(5_000), line.number("peer")?.unwrap_or(40_000));
         self.tuple = tuple(self.ipv6, peer, port);
-        let open = ActiveOpen { tuple: self.tuple, peer_mac: PEER_MAC, tags: VlanTags::default(), service: 0 };
+        let open = ActiveOpen { tuple: self.tuple, peer_mac: PEER_MAC, tags: self.tags, service: 0 };
         let mut frame = vec![0; FRAME_ROOM];
         let opened = self.engine.open(&open, self.now, &mut frame);
         let (id, len) = opened.map_err(|error| format!("{error:?}"))?;
@@ -292,7 +301,7 @@ impl World {
     fn hear(&mut self, frame: &[u8]) -> Outcome<()> {
         let segment =
             parse(frame, PartialChecksums::Refuse).map_err(|e| format!("an illegal frame was sent: {e:?}"))?;
-        if (segment.src_mac, segment.dst_mac) != (ENGINE_MAC, PEER_MAC) {
+        if (segment.src_mac, segment.dst_mac, segment.tags) != (ENGINE_MAC, PEER_MAC, self.tags) {
             return Err("a frame went astray".into());
         }
         if segment.control.has(Control::SYN) {
@@ -402,6 +411,13 @@ impl World {
     }
 }
 
+/// The 802.1Q tag of a VLAN, as it stands in a frame.
+fn tagged(id: u16) -> VlanTags {
+    let [high, low] = id.to_be_bytes();
+    let frame = [&[0; 12][..], &[0x81, 0x00, high, low, 0x08, 0x00]].concat();
+    Ether::parse(&frame).expect("a tagged header").tags
+}
+
 fn tuple(ipv6: bool, peer: u16, port: u16) -> FourTuple {
     let (local, remote) = if ipv6 { ("[2001:2::1]", "[2001:2::2]") } else { ("198.18.0.1", "198.18.0.2") };
     let addr = |host: &str, port: u16| -> SocketAddr { format!("{host}:{port}").parse().expect("an address") };
@@ -447,7 +463,7 @@ impl<'a> Line<'a> {
             fields.push(field.split_once('=').unwrap_or((field, "")));
             rest = behind;
         }
-        let known = ["seq", "ack", "win", "len", "data", "mss", "ws", "sack", "ts", "port", "peer", "no"];
+        let known = ["seq", "ack", "win", "len", "data", "mss", "ws", "sack", "ts", "port", "peer", "no", "times"];
         match fields.iter().find(|(name, _)| !known.contains(name)) {
             Some((name, _)) => Err(format!("no field {name}")),
             None => Ok(Self { control, fields }),
@@ -462,10 +478,11 @@ impl<'a> Line<'a> {
         self.get(name).map(parse_number).transpose()
     }
 
-    /// What the peer's segment carries: `data="..."` with \r\n, or `len=` bytes of it.
+    /// What the peer's segment carries: `data="..."` with \r\n, `times=` so often, or `len=` bytes of it.
     fn payload(&self) -> Outcome<Vec<u8>> {
+        let times = self.number("times")?.unwrap_or(1);
         match (self.get("data"), self.number::<usize>("len")?) {
-            (Some(data), _) => Ok(data.replace("\\r", "\r").replace("\\n", "\n").into_bytes()),
+            (Some(data), _) => Ok(data.replace("\\r", "\r").replace("\\n", "\n").repeat(times).into_bytes()),
             (None, len) => Ok(vec![b'x'; len.unwrap_or(0)]),
         }
     }

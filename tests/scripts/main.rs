@@ -6,11 +6,12 @@
 //! ```text
 //! # Sentences that say what is shown, with the RFC's section.
 //! config time_wait_ms=1000          a field of TcpConfig, any number of them in a line; before the first segment
-//! listen 80=close                   a listener (default: 80=discard); flows=2 limits the table; ipv6; peer_isn=4294967295
+//! listen 80=close                   a listener (default: 80=discard); flows 2 limits the table; ipv6; vlan 5; peer_isn 4294967295
 //! -> SYN seq=0 mss=1460 ts=100,0    the peer sends: control bits, then fields; seq counts from the peer's ISN
 //! <- SYN,ACK seq=0 ack=1            the engine answers: seq counts from its own ISN; fields not named are not compared,
 //!                                   but a payload is: without len= or data= there must be none
 //! <- nothing old_duplicate          no answer: the frame was dropped for that reason ("nothing" alone: it was accepted)
+//! -> ACK seq=1 data="GET" times=3    that payload three times over
 //! -> ACK seq=1 ack=1 data="GET"     ports and peers other than the usual: port=81 peer=40001
 //! wait 200                          lets so many milliseconds pass; what is sent meanwhile must follow
 //! state ESTABLISHED                 the connection's state, or CLOSED if there is none
