@@ -46,9 +46,7 @@ fn every_verdict_becomes_what_happens_to_the_frame() {
     let counters = cable.worker.engine().counters();
     assert_eq!((counters.received, counters.transmitted_in_place, counters.dropped_total()), (2, 1, 1));
     let ledger = cable.worker.port().ledger();
-    assert_eq!((ledger.in_hand, ledger.tx + ledger.tx_pending), (0, 1), "the dropped frame is the port's again");
-    cable.worker.turn(cable.now);
-    assert_eq!(cable.worker.port().ledger().tx, 0);
+    assert_eq!((ledger.in_hand, ledger.free + ledger.fill), (0, ledger.total), "both frames are the port's again");
 }
 
 #[test]
@@ -70,15 +68,21 @@ fn frames_that_are_stuck_postpone_what_nobody_asked_for_and_nothing_is_lost() {
     let port = MemoryConfig { frames: 128, tx_ring: 32, completion_ring: 32, ..MemoryConfig::default() };
     let mut cable = Cable::new(&Setup { port, ..Setup::default() });
     (0..20).for_each(|_| cable.open(Conduct::Asks));
-    (0..3).for_each(|_| drop(cable.turn(MILLI)));
+    for _ in 0..3 {
+        cable.turn(MILLI);
+    }
     cable.take = 0;
-    (0..30).for_each(|_| drop(cable.turn(MILLI)));
+    for _ in 0..30 {
+        cable.turn(MILLI);
+    }
     let shortage = cable.worker.engine().counters().frame_shortage;
     assert!(shortage > 10, "every turn that had to leave something counts, here {shortage}");
     assert!(!cable.worker.turn(cable.now), "a turn that could do nothing did nothing");
 
     cable.take = usize::MAX;
-    (0..5_000).for_each(|_| drop(cable.turn(MILLI)));
+    for _ in 0..5_000 {
+        cable.turn(MILLI);
+    }
     let counters = cable.worker.engine().counters();
     assert_eq!((counters.established, counters.time_wait_expired), (20, 20), "all were served in the end");
     assert_eq!(counters.bytes_sent, 20 * (peers::BODY_LEN as u64 + head_len()));
@@ -116,7 +120,9 @@ fn a_turn_looks_at_no_more_timers_than_its_budget_and_counts_what_it_left() {
     let tcp = TcpConfig { half_open_timeout_ms: 100, ..hasty() };
     let mut cable = Cable::new(&Setup { flows, tcp, ..Setup::default() });
     (0..flows).for_each(|_| cable.open(Conduct::VanishesHalfOpen));
-    (0..20).for_each(|_| drop(cable.turn(0)));
+    for _ in 0..20 {
+        cable.turn(0);
+    }
     assert_eq!(cable.worker.engine().half_open(), flows);
     for turn in 1..=4 {
         cable.turn(if turn == 1 { 200 * MILLI } else { 0 });
@@ -154,10 +160,14 @@ fn after_weeks_without_a_flow_timers_are_as_good_as_new() {
         assert_eq!(cable.worker.engine().counters().syn_ack_retransmissions, before, "too early");
         cable.turn(2 * MILLI);
         assert_eq!(cable.worker.engine().counters().syn_ack_retransmissions, before + 1, "too late");
-        (0..10).for_each(|_| drop(cable.turn(500 * MILLI)));
+        for _ in 0..10 {
+            cable.turn(500 * MILLI);
+        }
         assert_eq!(cable.worker.engine().flows(), 0);
         // Without flows for longer than half the circle of the ticks: 24.8 days.
-        (0..30).for_each(|_| drop(cable.turn(DAY)));
+        for _ in 0..30 {
+            cable.turn(DAY);
+        }
     }
 }
 
@@ -169,7 +179,9 @@ fn a_drained_worker_refuses_new_connections_and_finishes_the_open_ones() {
     cable.mailbox.send(Command::Drain).unwrap();
     cable.turn(MILLI);
     (0..7).for_each(|_| cable.open(Conduct::Asks));
-    (0..3_000).for_each(|_| drop(cable.turn(MILLI)));
+    for _ in 0..3_000 {
+        cable.turn(MILLI);
+    }
     let counters = cable.worker.engine().counters();
     assert_eq!((counters.passive_opens, counters.time_wait_expired, counters.resets_sent), (5, 5, 7));
 }
@@ -329,7 +341,8 @@ fn a_sleep_ends_when_the_next_timer_is_due() {
     let mut injected = false;
     let sleeps = Rc::new(RefCell::new(Vec::new()));
     let seen = Rc::clone(&sleeps);
-    let (mailbox, _) = run(&Setup::default(), Idle::Sleep, 14, move |what, port, _| {
+    let setup = Setup { tcp: TcpConfig { rto_initial_ms: 190, ..hasty() }, ..Setup::default() };
+    let (mailbox, _) = run(&setup, Idle::Sleep, 14, move |what, port, _| {
         if what == Seen::Turn && !std::mem::replace(&mut injected, true) {
             port.receive(&mut Burst::new());
             assert_eq!(port.inject(&syn(1)), Injected::Received);
@@ -339,11 +352,11 @@ fn a_sleep_ends_when_the_next_timer_is_due() {
             seen.borrow_mut().push(timeout);
         }
     });
-    // The SYN-ACK is sent again 200 ms later: nine sleeps of 20 ms and what is left, then a retransmission.
+    // The SYN-ACK is sent again 190 ms later: nine sleeps of 20 ms and what is left.
     let sleeps = sleeps.borrow();
     let until_due = sleeps.iter().position(|sleep| *sleep < MAX_SLEEP).expect("one sleep is cut short");
     let total: Duration = sleeps[..=until_due].iter().sum();
-    assert!((Duration::from_millis(198)..=Duration::from_millis(201)).contains(&total), "{sleeps:?}");
+    assert!((Duration::from_millis(189)..=Duration::from_millis(190)).contains(&total), "{sleeps:?}");
     assert_eq!(mailbox.report().unwrap().counters.syn_ack_retransmissions, 1);
 }
 

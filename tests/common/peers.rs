@@ -7,8 +7,8 @@
 
 use handfast::engine::listeners::{Endpoint, Listener, Listeners};
 use handfast::engine::{Engine, EngineConfig, Secrets};
+use handfast::port::BURST_FRAMES;
 use handfast::port::memory::{Injected, MemoryConfig, MemoryPort};
-use handfast::port::{BURST_FRAMES, Port};
 use handfast::service::{AnyService, Close, Discard, Http};
 use handfast::tcp::config::TcpConfig;
 use handfast::time::Now;
@@ -41,6 +41,9 @@ pub const BODY_LEN: usize = 20_000;
 /// Longest frame of a peer.
 const FRAME_ROOM: usize = 1522;
 
+/// Segments that a peer hears before it falls silent: one whose own words were lost would answer keepalive probes for ever.
+const PATIENCE: u32 = 100;
+
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n";
 const UPLOAD: &[u8] = &[b'u'; 1000];
 
@@ -65,7 +68,7 @@ pub enum Conduct {
     Resets,
     /// Asks, and closes its window for a while when the first data comes.
     ShutsWindow,
-    /// Opens, and then says nothing, but answers keepalive probes until half of its patience is over.
+    /// Opens, and then says nothing, and answers few keepalive probes.
     Idles,
 }
 
@@ -175,6 +178,9 @@ impl Peer {
             return Some((Control::ACK | fin, self.window(), self.conduct.opening()));
         }
         self.heard += 1;
+        if self.heard > PATIENCE {
+            return None;
+        }
         let first_data = segment.payload_len > 0 && self.heard <= 1;
         match self.conduct {
             Conduct::VanishesOpen => return None,
