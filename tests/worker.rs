@@ -383,8 +383,11 @@ fn a_worker_that_waits_for_frames_sleeps_a_millisecond_whatever_is_due() {
 fn a_spinning_worker_never_sleeps_and_publishes_ten_times_a_second() {
     let reports = Rc::new(RefCell::new(Vec::new()));
     let seen = Rc::clone(&reports);
+    let mut turn = 0;
     let (_, time) = run(&Setup::default(), Idle::Spin, 1, move |what, _, mailbox| {
         assert_eq!(what, Seen::Turn);
+        turn += 1;
+        assert!(turn < 1_000_000, "a second is over");
         let turns = mailbox.report().unwrap().turns;
         let mut reports = seen.borrow_mut();
         if reports.last() != Some(&turns) {
