@@ -185,7 +185,7 @@ impl Crew {
     ///
     /// [`CrewError::Silent`] for a worker that takes no command.
     pub fn set_tcp_config(&self, tcp: &TcpConfig) -> Result<(), CrewError> {
-        self.members.iter().try_for_each(|member| member.send(Command::TcpConfig(Box::new(tcp.clone()))))
+        self.members.iter().try_for_each(|member| member.send(Command::TcpConfig(tcp.clone())))
     }
 
     /// Has every worker use these listeners, and waits until they do.
@@ -196,9 +196,8 @@ impl Crew {
     pub fn set_listeners(&self, table: impl Fn() -> Listeners) -> Result<(), CrewError> {
         let _asking = self.asking();
         for member in &self.members {
-            member.ask(Command::Listeners(Box::new(table())), |answer| {
-                matches!(answer, Answer::OldListeners(_)).then_some(())
-            })?;
+            member
+                .ask(Command::Listeners(table()), |answer| matches!(answer, Answer::OldListeners(_)).then_some(()))?;
         }
         Ok(())
     }
@@ -214,9 +213,9 @@ impl Crew {
         let mut of_listener = vec![0_u32; listeners];
         let mut room = limit;
         for member in &self.members {
-            let query = Box::new(FlowQuery::new(state, room, listeners));
+            let query = FlowQuery::new(state, room, listeners);
             let query = member.ask(Command::Flows(query), |answer| match answer {
-                Answer::Flows(query) => Some(*query),
+                Answer::Flows(query) => Some(query),
                 Answer::OldListeners(_) => None,
             })?;
             room -= query.flows.len();

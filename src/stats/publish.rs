@@ -4,8 +4,22 @@
 //! never does an atomic read-modify-write. A reader copies the words between two reads of the same even version, and tries
 //! again otherwise. The words are relaxed atomics, so a torn copy is discarded and never a data race.
 
-use core::sync::atomic::{AtomicU64, Ordering, fence};
 use crossbeam::utils::CachePadded;
+use sync::{AtomicU64, Ordering, fence, spin_loop};
+
+/// The processor's atomics, or loom's, which try every order of two threads' steps (tests/loom.rs).
+mod sync {
+    #[cfg(not(loom))]
+    pub(super) use core::{
+        hint::spin_loop,
+        sync::atomic::{AtomicU64, Ordering, fence},
+    };
+    #[cfg(loom)]
+    pub(super) use loom::{
+        hint::spin_loop,
+        sync::atomic::{AtomicU64, Ordering, fence},
+    };
+}
 
 /// A block of `N` words with one writer and any number of readers.
 #[derive(Debug)]
@@ -60,7 +74,7 @@ impl<const N: usize> Published<N> {
                     return Some(words);
                 }
             }
-            core::hint::spin_loop();
+            spin_loop();
         }
         None
     }

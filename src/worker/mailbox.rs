@@ -4,6 +4,9 @@
 //! [`Published`] block; the stop flag stands alone, so relaxed is enough, and the join of the thread orders what follows.
 //! A worker looks at the queue's emptiness once a turn and pops only if there is something in it, so without commands its
 //! turn has no atomic read-modify-write.
+//!
+//! A worker neither allocates nor frees for a command. What is asked lies in the queue itself and not in boxes, what it
+//! replaces goes back in the answer, and a command that could find no place for its answer stays in the queue.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,29 +22,32 @@ use crate::tcp::config::TcpConfig;
 use crate::tcp::state::State;
 use crate::time::Tick;
 
-/// Commands and answers that wait at most.
-const QUEUE_LEN: usize = 8;
+/// Commands that wait at most.
+const COMMANDS: usize = 8;
+/// Answers that wait at most: those to all commands that wait, and to those of an earlier asker who gave up. An asker
+/// takes old answers out before it asks, so this is never reached; a worker that reaches it takes no more commands.
+const ANSWERS: usize = 2 * COMMANDS;
 
-/// What a worker is asked. Boxes are made, and freed, by who asks.
+/// What a worker is asked. Its memory is allocated by who asks.
 #[derive(Debug)]
 pub enum Command {
     /// Open no more connections.
     Drain,
     /// Use these listeners from now on.
-    Listeners(Box<Listeners>),
+    Listeners(Listeners),
     /// Use these limits and times from now on.
-    TcpConfig(Box<TcpConfig>),
+    TcpConfig(TcpConfig),
     /// Copy out flows.
-    Flows(Box<FlowQuery>),
+    Flows(FlowQuery),
 }
 
-/// What a worker answers.
+/// What a worker answers. Its memory is freed by who asked.
 #[derive(Debug)]
 pub enum Answer {
     /// The listeners that were replaced.
     OldListeners(Listeners),
     /// The flows asked for.
-    Flows(Box<FlowQuery>),
+    Flows(FlowQuery),
 }
 
 /// Flows to copy out, and those copied.
@@ -100,8 +106,8 @@ impl Mailbox {
     /// An empty mailbox.
     pub fn new() -> Self {
         Self {
-            commands: ArrayQueue::new(QUEUE_LEN),
-            answers: ArrayQueue::new(QUEUE_LEN),
+            commands: ArrayQueue::new(COMMANDS),
+            answers: ArrayQueue::new(ANSWERS),
             stop: CachePadded::new(AtomicBool::new(false)),
             report: Published::new(),
         }
@@ -136,15 +142,18 @@ impl Mailbox {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Worker: the oldest command.
+    /// Worker: the oldest command, if there is room for its answer. Nobody but the worker answers, so the room stays.
     pub(super) fn next_command(&self) -> Option<Command> {
-        if self.commands.is_empty() { None } else { self.commands.pop() }
+        if self.commands.is_empty() || self.answers.is_full() { None } else { self.commands.pop() }
     }
 
-    /// Worker: answers. The control path has one request under way at a time, so there is room; an answer that finds none is
-    /// one that nobody waits for.
+    /// Worker: answers the command that it took last.
+    ///
+    /// # Panics
+    ///
+    /// If there is no room: our own bug, [`Mailbox::next_command`] looked for it.
     pub(super) fn answer(&self, answer: Answer) {
-        let _ = self.answers.force_push(answer);
+        assert!(self.answers.push(answer).is_ok(), "a command was taken without room for its answer");
     }
 
     /// Worker: publishes a report.

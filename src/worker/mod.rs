@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::engine::{Engine, TIMER_BUDGET};
 use crate::port::{Burst, Port};
-use crate::time::{NANOS_PER_TICK, Now};
+use crate::time::{NANOS_PER_TICK, Now, Tick};
 use crate::verdict::Verdict;
 use clock::Clock;
 use mailbox::{Answer, Command, FlowQuery, Mailbox};
@@ -49,10 +49,15 @@ pub struct Worker<P, C> {
     clock: C,
     burst: Burst,
     mailbox: Arc<Mailbox>,
-    query: Option<Box<FlowQuery>>,
+    query: Option<FlowQuery>,
     idle: Idle,
+    /// The tick of the last turn.
+    tick: Tick,
+    /// What was due at the last turn waits for a free frame, and nothing but time brings one.
+    starved: bool,
     turns: u64,
     sleeps: u64,
+    emit_budget_exhausted: u64,
     last_work: Now,
     last_publication: Now,
 }
@@ -69,8 +74,11 @@ impl<P: Port, C: Clock> Worker<P, C> {
             mailbox,
             query: None,
             idle,
+            tick: now.tick(),
+            starved: false,
             turns: 0,
             sleeps: 0,
+            emit_budget_exhausted: 0,
             last_work: now,
             last_publication: now,
         }
@@ -98,12 +106,26 @@ impl<P: Port, C: Clock> Worker<P, C> {
     /// One turn at `now`. True if there was anything to do.
     pub fn turn(&mut self, now: Now) -> bool {
         self.turns += 1;
+        self.follow(now);
         let commanded = self.obey(now);
         let received = self.port.receive(&mut self.burst);
         self.process_burst(now);
         let emitted = self.emit(now);
         self.port.flush();
-        commanded || received > 0 || emitted > 0
+        commanded || received > 0 || emitted
+    }
+
+    /// Lets the engine's timers follow the time while none of them is due, before anything arms one. Timers that stood
+    /// still for 24.8 days, half the circle of a [`Tick`], would take the next deadline for one that lies ahead as far.
+    fn follow(&mut self, now: Now) {
+        if now.tick() == self.tick {
+            return;
+        }
+        self.tick = now.tick();
+        if !self.engine.has_due(now) {
+            let len = self.engine.emit(now, &mut 1, &mut []);
+            assert!(len.is_none(), "an engine that has nothing due wrote a frame");
+        }
     }
 
     /// Every frame of the burst gets its verdict.
@@ -120,59 +142,72 @@ impl<P: Port, C: Clock> Worker<P, C> {
         self.engine.end_burst();
     }
 
-    /// Sends what is due without a request, up to the budgets. Returns how many frames.
-    fn emit(&mut self, now: Now) -> usize {
+    /// Sends what is due without a request, up to the budgets. True if any of it was done.
+    fn emit(&mut self, now: Now) -> bool {
         let mut timers = TIMER_BUDGET;
+        self.starved = false;
         for emitted in 0..EMIT_BUDGET {
             if !self.engine.has_due(now) {
-                return emitted;
+                return emitted > 0;
             }
             let Some(mut frame) = self.port.take_free() else {
                 self.engine.note_frame_shortage();
-                return emitted;
+                self.starved = true;
+                return emitted > 0;
             };
             match self.engine.emit(now, &mut timers, self.port.bytes_mut(&mut frame)) {
                 Some(len) => self.port.transmit(frame, len),
                 None => {
                     self.port.recycle(frame);
-                    return emitted;
+                    return true;
                 }
             }
         }
-        EMIT_BUDGET
+        self.emit_budget_exhausted += u64::from(self.engine.has_due(now));
+        true
     }
 
-    /// Does what the mailbox asks for. True if it asked for anything.
+    /// Does what the mailbox asks for, one command after another: a query keeps the next command waiting. True if it asked
+    /// for anything.
     fn obey(&mut self, now: Now) -> bool {
-        let command = self.mailbox.next_command();
-        let commanded = command.is_some() || self.query.is_some();
+        if let Some(query) = self.query.take() {
+            self.continue_query(query, now);
+            return true;
+        }
+        let Some(command) = self.mailbox.next_command() else { return false };
         match command {
-            None => {}
-            Some(Command::Drain) => self.engine.drain(),
-            Some(Command::Listeners(listeners)) => {
-                let old = self.engine.replace_listeners(*listeners);
+            Command::Drain => self.engine.drain(),
+            Command::Listeners(listeners) => {
+                let old = self.engine.replace_listeners(listeners);
                 self.mailbox.answer(Answer::OldListeners(old));
             }
-            Some(Command::TcpConfig(tcp)) => self.engine.set_tcp_config(*tcp, now),
-            Some(Command::Flows(query)) => self.query = Some(query),
+            Command::TcpConfig(tcp) => self.engine.set_tcp_config(tcp, now),
+            Command::Flows(query) => self.continue_query(query, now),
         }
-        if let Some(mut query) = self.query.take() {
-            match query.advance(&self.engine, now.tick()) {
-                true => self.mailbox.answer(Answer::Flows(query)),
-                false => self.query = Some(query),
-            }
+        true
+    }
+
+    /// Copies out some more flows, and answers once that was all.
+    fn continue_query(&mut self, mut query: FlowQuery, now: Now) {
+        if query.advance(&self.engine, now.tick()) {
+            self.mailbox.answer(Answer::Flows(query));
+        } else {
+            self.query = Some(query);
         }
-        commanded
     }
 
     /// Sleeps until a frame arrives, a timer is due, or it is time to look after the mailbox.
     fn sleep(&mut self, now: Now) {
         self.publish(now);
-        let until_due = self.engine.next_due(now.tick()).map_or(MAX_SLEEP, |due| {
-            let ticks = if now.tick().before(due) { due.millis_since(now.tick()) } else { 0 };
-            Duration::from_nanos(u64::from(ticks) * NANOS_PER_TICK)
-        });
         let longest = if self.port.tx_outstanding() { TX_RETRY_SLEEP } else { MAX_SLEEP };
+        let until_due = match self.engine.next_due(now.tick()) {
+            Some(due) if !self.starved => {
+                let ticks = if now.tick().before(due) { due.millis_since(now.tick()) } else { 0 };
+                Duration::from_nanos(u64::from(ticks) * NANOS_PER_TICK)
+            }
+            // What is due already can only wait for a frame to come back.
+            _ => longest,
+        };
         self.sleeps += 1;
         self.port.wait(until_due.min(longest));
     }
@@ -190,6 +225,7 @@ impl<P: Port, C: Clock> Worker<P, C> {
             timers: u64::from(self.engine.timers()),
             turns: self.turns,
             sleeps: self.sleeps,
+            emit_budget_exhausted: self.emit_budget_exhausted,
         };
         self.mailbox.publish(&report);
     }

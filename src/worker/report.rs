@@ -8,7 +8,7 @@ const PORT: usize = PortCounters::NAMES.len();
 const LEDGER: usize = FrameLedger::NAMES.len();
 const KERNEL: usize = KernelStatistics::NAMES.len();
 const STATES: usize = State::ALL.len();
-const GAUGES: usize = 5;
+const GAUGES: usize = 6;
 
 /// Words of a report.
 pub const REPORT_WORDS: usize = COUNTERS + PORT + LEDGER + KERNEL + STATES + GAUGES;
@@ -36,12 +36,14 @@ pub struct Report {
     pub turns: u64,
     /// Sleeps for want of work.
     pub sleeps: u64,
+    /// Turns that left something to send for the next turn because the budget of frames was used up.
+    pub emit_budget_exhausted: u64,
 }
 
 impl Report {
     /// The report as words.
     pub fn to_words(&self) -> [u64; REPORT_WORDS] {
-        let gauges = [self.flows, self.capacity, self.timers, self.turns, self.sleeps];
+        let gauges = [self.flows, self.capacity, self.timers, self.turns, self.sleeps, self.emit_budget_exhausted];
         let counters = self.counters.to_array();
         let (port, ledger, kernel) = (self.port.to_array(), self.ledger.to_array(), self.kernel.to_array());
         let mut words = [0; REPORT_WORDS];
@@ -62,8 +64,8 @@ impl Report {
         let ledger = FrameLedger::from_array(take(&mut rest));
         let kernel = KernelStatistics::from_array(take(&mut rest));
         let states = *take(&mut rest);
-        let [flows, capacity, timers, turns, sleeps]: [u64; GAUGES] = *take(&mut rest);
-        Self { counters, port, ledger, kernel, states, flows, capacity, timers, turns, sleeps }
+        let [flows, capacity, timers, turns, sleeps, emit_budget_exhausted]: [u64; GAUGES] = *take(&mut rest);
+        Self { counters, port, ledger, kernel, states, flows, capacity, timers, turns, sleeps, emit_budget_exhausted }
     }
 
     /// Half-open connections.
@@ -94,7 +96,7 @@ mod tests {
         let words: [u64; REPORT_WORDS] = core::array::from_fn(|i| i as u64 * 3 + 1);
         let report = Report::from_words(&words);
         assert_eq!(report.to_words(), words);
-        assert_eq!(report.sleeps, words[REPORT_WORDS - 1]);
+        assert_eq!(report.emit_budget_exhausted, words[REPORT_WORDS - 1]);
         let mut sum = report;
         sum.add(&report);
         assert_eq!(sum.flows, report.flows * 2);

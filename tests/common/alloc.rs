@@ -5,6 +5,7 @@ use std::cell::Cell;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static RELEASES: Cell<u64> = const { Cell::new(0) };
 }
 
 /// How many allocations this thread has made.
@@ -12,10 +13,16 @@ pub fn allocations() -> u64 {
     ALLOCATIONS.get()
 }
 
+/// How often this thread has given memory back.
+#[allow(dead_code, reason = "not every test program that takes this file in asks")]
+pub fn releases() -> u64 {
+    RELEASES.get()
+}
+
 struct Counting;
 
-// SAFETY: every method passes its arguments to the system's allocator, which keeps the contract; the counter is a plain
-// thread-local cell without a destructor, so that counting does not allocate.
+// SAFETY: every method passes its arguments to the system's allocator, which keeps the contract; the counters are plain
+// thread-local cells without a destructor, so that counting does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
@@ -24,6 +31,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        RELEASES.set(RELEASES.get() + 1);
         // SAFETY: the caller keeps `dealloc`'s contract, and `ptr` came from `System`.
         unsafe { System.dealloc(ptr, layout) }
     }
