@@ -139,9 +139,10 @@ fn start_crew(
     Ok((crew, if zero_copy { "zero-copy" } else { "copy" }))
 }
 
-/// The port of one queue. Rings of half the frames each: what is received and what is sent share them.
+/// The port of one queue. Every ring has room for all frames, so that none of them is ever full; the port itself keeps a
+/// reserve from the fill ring for what nobody asked for.
 fn xsk_config(config: &Config, preflight: &Preflight, queue: u32) -> Result<XskConfig, XskError> {
-    let rings = (config.frames / 2).max(1);
+    let rings = config.frames;
     let default = XskConfig::new(&config.interface, queue).for_mtu(preflight.link.mtu)?;
     Ok(XskConfig {
         frames: config.frames,

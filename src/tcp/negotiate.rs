@@ -38,10 +38,14 @@ pub fn accept_options(tcb: &mut Tcb, peer: &Options, offered: Flags, config: &Tc
     tcb.shifts = window_scale.map_or(0, |snd| snd.min(MAX_WINDOW_SHIFT) | own_shift(tcb.flags, config));
 }
 
-/// The initial congestion window in segments (RFC 6928 2): as configured, as far as 14,600 bytes allow, but two at least.
+/// The initial congestion window in segments (RFC 6928 2): as many as configured while they are of 1,460 bytes or less, which
+/// makes 14,600 bytes of the default; larger ones as far as these bytes allow, but two at least.
 pub fn initial_window(snd_mss: u16, config: &TcpConfig) -> u16 {
-    const MOST_BYTES: u16 = 14_600;
-    config.initial_window_segments.min((MOST_BYTES / snd_mss.max(1)).max(2))
+    const USUAL_BYTES: u32 = 1_460;
+    let most_bytes = u32::from(config.initial_window_segments) * USUAL_BYTES;
+    let segments = (most_bytes / u32::from(snd_mss.max(1))).max(2);
+    u16::try_from(segments)
+        .map_or(config.initial_window_segments, |segments| segments.min(config.initial_window_segments))
 }
 
 /// Eff.snd.MSS (RFC 9293 3.7.1): what the peer takes, what our link carries, less the options of every segment.
@@ -65,5 +69,7 @@ mod tests {
         }
         let small = TcpConfig { initial_window_segments: 1, ..config };
         assert_eq!(initial_window(1_460, &small), 1);
+        let large = TcpConfig { initial_window_segments: 30, ..small };
+        assert_eq!([1_460, 2_920].map(|snd_mss| initial_window(snd_mss, &large)), [30, 15]);
     }
 }

@@ -311,6 +311,7 @@ pub fn engine(setup: &Setup, mac: [u8; 6], now: Now) -> Engine {
         burst: BURST_FRAMES,
         mac,
         partial_checksums: PartialChecksums::Accept,
+        events: 0,
     };
     let secrets = Secrets { flow_hash: [1, 2], isn: [3; 16], timestamp_offset: 4 };
     Engine::new(config, &secrets, Listeners::new(listeners()), now)
