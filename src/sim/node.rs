@@ -64,6 +64,18 @@ pub trait Node {
 
     /// What was begun and did not come to its end, one line each. It matters only if nobody had a reason to give up.
     fn unfinished(&self) -> Vec<String>;
+
+    /// Bytes that its users said and heard, if they count them.
+    fn exchanged(&self) -> Option<Exchanged>;
+}
+
+/// Payload bytes, seen from the users of an independent TCP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exchanged {
+    /// What they had sent.
+    pub said: u64,
+    /// What they were given.
+    pub heard: u64,
 }
 
 /// The virtual clock, for a worker that asks for one; [`Worker::turn`] is told the time.
@@ -194,6 +206,10 @@ impl Node for Server {
     fn unfinished(&self) -> Vec<String> {
         Vec::new()
     }
+
+    fn exchanged(&self) -> Option<Exchanged> {
+        None
+    }
 }
 
 /// What the user of a connection does of its own accord.
@@ -283,8 +299,8 @@ impl Opener {
         Err(Broken::new("the engine finds something to send for ever"))
     }
 
-    /// The connections that are still to be opened, as the engine names them.
-    pub fn planned(&self) -> impl Iterator<Item = FourTuple> + '_ {
+    /// The connections that are still to be opened.
+    fn planned(&self) -> impl Iterator<Item = FourTuple> + '_ {
         self.plans.iter().map(|plan| plan.open.tuple)
     }
 }
@@ -344,5 +360,9 @@ impl Node for Opener {
 
     fn unfinished(&self) -> Vec<String> {
         self.planned().map(|tuple| format!("never opened: {tuple:?}")).collect()
+    }
+
+    fn exchanged(&self) -> Option<Exchanged> {
+        None
     }
 }

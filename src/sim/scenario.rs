@@ -20,8 +20,10 @@ use crate::wire::ether::{Mac, VlanTags};
 use crate::wire::parse::PartialChecksums;
 use crate::wire::tuple::{Addr, FourTuple};
 
-/// Where the virtual clock starts: not at 0, where an underflow could hide, and with some seeds just before a tick wraps.
+/// Where the virtual clock starts: not at 0, where an underflow could hide.
 const START: Now = Now::from_millis(1_000_000);
+/// When the first [`crate::time::Tick`] wraps; some runs begin shortly before.
+const TICK_WRAPS: Now = Now::from_millis(1 << 32);
 /// The three addresses on the link.
 const SERVER_MAC: Mac = [2, 0, 0, 0, 0, 1];
 const OPENER_MAC: Mac = [2, 0, 0, 0, 0, 2];
@@ -108,6 +110,8 @@ pub struct Scenario {
     pub cast: Cast,
     /// What the adversary does.
     pub malice: Malice,
+    /// Where the virtual clock starts.
+    pub starts_at: Now,
     /// The links of the first age.
     pub faults: Faults,
     /// When the second age begins.
@@ -150,21 +154,24 @@ impl Scenario {
         };
         let cast = random.pick(casts);
         let malice = random.pick(&[Malice::Absent, Malice::Absent, Malice::Harmless, Malice::Wild]);
-        let heals_at = Now(START.0 + seconds(random.within(2..=12_u64)));
+        let before_wrap = Now(TICK_WRAPS.0 - random.within(0..=seconds(60)));
+        let starts_at = random.pick(&[START, START, START, before_wrap]);
+        let heals_at = Now(starts_at.0 + seconds(random.within(2..=20_u64)));
         let body_len = random.pick(&[0, 1, 100, 1_448, 9_000]);
         let body = random.bytes(body_len);
         Self {
             seed,
             cast,
             malice,
-            faults: draw_faults(&mut random, heals_at),
+            starts_at,
+            faults: draw_faults(&mut random, starts_at, heals_at),
             heals_at,
             tcp: draw_tcp(&mut random),
             flows: if random.chance(200) { random.within(1..=6) } else { 64 },
             port: draw_port(&mut random),
             slow_completions: random.pick(&[0, 0, 300, 800]),
             partners: [Partner::Discard, Partner::Close, Partner::Http(body)],
-            connections: random.within(1..=8),
+            connections: draw_connections(&mut random),
             impatience: random.pick(&[0, 0, 0, 200]),
             random,
         }
@@ -181,7 +188,7 @@ impl Scenario {
     /// If its cast needs an independent TCP and `independent` is `None`.
     pub fn run(&self, independent: Option<MakeIndependent<'_>>, meter: fn() -> u64) -> Result<Summary, Box<Failure>> {
         let mut random = self.random.clone();
-        let mut world = World::new(self.order(&mut random), START);
+        let mut world = World::new(self.order(&mut random), self.starts_at);
         let make = || independent.expect("a scenario with an independent TCP needs one");
         match self.cast {
             Cast::Serve => {
@@ -255,7 +262,7 @@ impl Scenario {
             isn: core::array::from_fn(|_| random.within(0..=u8::MAX)),
             timestamp_offset: random.within(0..=u32::MAX),
         };
-        Engine::new(config, &secrets, Listeners::new(listeners.collect()), START)
+        Engine::new(config, &secrets, Listeners::new(listeners.collect()), self.starts_at)
     }
 
     fn server(&self, random: &mut Random, meter: fn() -> u64) -> Box<dyn Node> {
@@ -270,7 +277,7 @@ impl Scenario {
 
     /// A time in the first age.
     fn some_time(&self, random: &mut Random) -> Now {
-        random.within(START.0..=self.heals_at.0 - 1).into_now()
+        Now(random.within(self.starts_at.0..=self.heals_at.0 - 1))
     }
 
     /// A user who closes sooner or later, or gives up.
@@ -377,17 +384,6 @@ fn seconds(n: u64) -> u64 {
     n * 1_000_000_000
 }
 
-/// A number of nanoseconds as an instant.
-trait IntoNow {
-    fn into_now(self) -> Now;
-}
-
-impl IntoNow for u64 {
-    fn into_now(self) -> Now {
-        Now(self)
-    }
-}
-
 /// The host's address: `198.18.0.host` or `2001:2::host`.
 fn host(host: u8, ipv6: bool) -> IpAddr {
     if ipv6 {
@@ -409,13 +405,18 @@ fn active(tuple: FourTuple, peer_mac: Mac, service: u16) -> ActiveOpen {
     ActiveOpen { tuple, peer_mac, tags: VlanTags::default(), service }
 }
 
+fn draw_connections(random: &mut Random) -> u16 {
+    let most = random.pick(&[3, 8, 24]);
+    random.within(1..=most)
+}
+
 /// A third of the networks are fine, a third bad, a third dreadful.
-fn draw_faults(random: &mut Random, heals_at: Now) -> Faults {
+fn draw_faults(random: &mut Random, starts_at: Now, heals_at: Now) -> Faults {
     let delay_ns = random.pick(&[10_000, 1_000_000, 40_000_000]);
     let badness: u32 = random.pick(&[0, 30, 150]);
     let mut rate = || if random.chance(700) { random.within(0..=badness) } else { 0 };
     let [loss, duplicate, reorder, corrupt, truncate] = core::array::from_fn(|_| rate());
-    let begins = Now(random.within(START.0..=heals_at.0));
+    let begins = Now(random.within(starts_at.0..=heals_at.0));
     let outage_ns = if badness > 0 && random.chance(300) { random.within(0..=seconds(3)) } else { 0 };
     Faults {
         loss,

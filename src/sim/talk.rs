@@ -139,6 +139,11 @@ impl Talk {
         self.heard_all() && self.partner_closed && (self.to_say().is_empty() || self.ending == Ending::AfterPartner)
     }
 
+    /// Bytes said and heard so far.
+    pub fn bytes(&self) -> (usize, usize) {
+        (self.said, self.heard)
+    }
+
     /// How far it got, for a report.
     pub fn progress(&self) -> String {
         let closed = if self.partner_closed { "closed" } else { "not closed" };

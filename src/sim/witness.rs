@@ -96,11 +96,6 @@ impl Witness {
         };
         conversation.sent(&segment, &frame[segment.payload()], all).map_err(|text| broken(&segment, &text))
     }
-
-    /// What was said by the engine to the peer of `tuple` in its last connection, without SYN and FIN.
-    pub fn stream(&self, tuple: &FourTuple) -> Option<&[u8]> {
-        self.conversations.get(tuple).map(|conversation| &conversation.stream[..])
-    }
 }
 
 fn broken(segment: &Segment, text: &str) -> Broken {
@@ -253,5 +248,113 @@ impl Conversation {
             self.fin = Some(end);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ether::VlanTags;
+    use crate::wire::options::Options;
+    use crate::wire::reply::{Addressing, Reply, StreamPiece, write};
+
+    const SYN_ACK: Control = Control(0x12);
+    const FIN_ACK: Control = Control(0x11);
+
+    fn tuple() -> FourTuple {
+        FourTuple::new("198.18.0.1:80".parse().unwrap(), "198.18.0.2:4000".parse().unwrap())
+    }
+
+    fn frame(tuple: FourTuple, seq: u32, ack: u32, control: Control, window: u16, text: &[u8]) -> Vec<u8> {
+        let to = Addressing { dst_mac: [2; 6], src_mac: [2; 6], tags: VlanTags::default(), tuple };
+        let mss = control.has(Control::SYN).then_some(100);
+        let payload = StreamPiece { from_una: 0, len: u16::try_from(text.len()).unwrap() };
+        let options = Options { mss, ..Options::default() };
+        let reply = Reply { seq: SeqNum(seq), ack: SeqNum(ack), control, window, options, payload };
+        let mut frame = vec![0; 1_514];
+        let len = write(&mut frame, &to, &reply, |out| out.copy_from_slice(text));
+        frame.truncate(len);
+        frame
+    }
+
+    /// From the peer, whose SYN is at 1,000.
+    fn peer(seq: u32, ack: u32, control: Control, window: u16, text: &[u8]) -> Vec<u8> {
+        frame(tuple().reversed(), seq, ack, control, window, text)
+    }
+
+    /// From the engine, whose SYN-ACK is at 5,000.
+    fn ours(seq: u32, ack: u32, control: Control, text: &[u8]) -> Vec<u8> {
+        frame(tuple(), seq, ack, control, 8_000, text)
+    }
+
+    /// A witness of a handshake, and of a window of 150 bytes.
+    fn established() -> Witness {
+        let mut witness = Witness::default();
+        witness.delivered(&peer(1_000, 0, Control::SYN, 120, &[]));
+        witness.sent(&ours(5_000, 1_001, SYN_ACK, &[])).unwrap();
+        witness.delivered(&peer(1_001, 5_001, Control::ACK, 150, &[]));
+        witness
+    }
+
+    fn says(witness: &mut Witness, frame: &[u8]) -> String {
+        witness.sent(frame).map_or_else(|broken| broken.text, |()| "fine".to_owned())
+    }
+
+    #[test]
+    fn what_the_protocol_allows_is_fine() {
+        let mut witness = established();
+        witness.delivered(&peer(1_001, 5_001, Control::ACK, 150, &[7; 10]));
+        assert_eq!(says(&mut witness, &ours(5_001, 1_011, Control::ACK, &[1; 100])), "fine");
+        assert_eq!(says(&mut witness, &ours(5_101, 1_011, Control::ACK, &[2; 50])), "fine");
+        assert_eq!(says(&mut witness, &ours(5_001, 1_011, Control::ACK, &[1; 100])), "fine", "sent again");
+        assert_eq!(says(&mut witness, &ours(5_151, 1_011, Control::ACK, &[])), "fine");
+        assert_eq!(says(&mut witness, &ours(5_150, 1_011, Control::ACK, &[])), "fine", "a keepalive probe");
+        assert_eq!(says(&mut witness, &ours(5_151, 1_011, FIN_ACK, &[])), "fine", "a probe with the FIN");
+    }
+
+    #[test]
+    fn an_acknowledgment_of_what_never_came_is_noticed() {
+        let mut witness = established();
+        assert!(
+            says(&mut witness, &ours(5_001, 1_002, Control::ACK, &[]))
+                .contains("2 numbers from the peer's SYN on; 1 came")
+        );
+        witness.delivered(&peer(1_011, 5_001, Control::ACK, 150, &[7; 10]));
+        assert!(says(&mut witness, &ours(5_001, 1_021, Control::ACK, &[])).contains("1 came"), "behind a gap");
+        witness.delivered(&peer(990, 5_001, Control::ACK, 150, &[7; 21]));
+        assert_eq!(
+            says(&mut witness, &ours(5_001, 1_021, Control::ACK, &[])),
+            "fine",
+            "the gap is filled from before the SYN"
+        );
+        assert!(says(&mut witness, &ours(5_001, 1_020, Control::ACK, &[])).contains("after 21 already"), "taken back");
+    }
+
+    #[test]
+    fn text_in_the_wrong_place_size_or_wording_is_noticed() {
+        let noticed = |frames: &[Vec<u8>]| {
+            let mut witness = established();
+            frames.iter().map(|frame| says(&mut witness, frame)).last().unwrap()
+        };
+        let text = |seq, text: &[u8]| ours(seq, 1_001, Control::ACK, text);
+        assert!(noticed(&[text(5_002, &[1])]).contains("starts at byte 1"), "a gap");
+        assert!(noticed(&[text(5_001, &[1; 101])]).contains("MSS is 100"));
+        assert!(noticed(&[text(5_001, &[1; 100]), text(5_101, &[1; 52])]).contains("ends at 153, the window at 151"));
+        assert!(noticed(&[text(5_001, b"abc"), text(5_002, b"x")]).contains("other bytes than before from byte 1"));
+        assert!(noticed(&[text(5_001, b"abc"), text(5_001, &[])]).contains("stands at 1, SND.NXT is 4"));
+    }
+
+    #[test]
+    fn a_fin_that_moves_is_noticed() {
+        let mut witness = established();
+        assert_eq!(says(&mut witness, &ours(5_001, 1_001, FIN_ACK, b"ab")), "fine");
+        assert!(says(&mut witness, &ours(5_003, 1_001, Control::ACK, b"c")).contains("text behind the FIN"));
+        assert!(says(&mut witness, &ours(5_001, 1_001, FIN_ACK, b"a")).contains("a FIN at byte 1"));
+    }
+
+    #[test]
+    fn a_segment_without_a_connection_is_noticed() {
+        assert!(says(&mut Witness::default(), &ours(1, 1, Control::ACK, &[])).contains("never opened"));
+        assert_eq!(says(&mut Witness::default(), &ours(0, 1, Control(0x14), &[])), "fine", "a RST has none");
     }
 }

@@ -369,11 +369,19 @@ impl World {
 
     /// The end: what was begun is complete, unless somebody had a reason to give up.
     fn judge(&self) -> Result<(), Broken> {
-        let unfinished: Vec<String> = self.seats.iter().flat_map(|seat| seat.node.unfinished()).collect();
-        if unfinished.is_empty() || !self.is_undisturbed() {
+        if !self.is_undisturbed() {
             return Ok(());
         }
-        Err(Broken::new(format!("nobody gave up, and yet: {}", unfinished.join("; "))))
+        let unfinished: Vec<String> = self.seats.iter().flat_map(|seat| seat.node.unfinished()).collect();
+        if !unfinished.is_empty() {
+            return Err(Broken::new(format!("nobody gave up, and yet: {}", unfinished.join("; "))));
+        }
+        let Some(users) = self.seats.iter().find_map(|seat| seat.node.exchanged()) else { return Ok(()) };
+        let Counters { bytes_received, bytes_sent, .. } = self.counters();
+        if (bytes_received, bytes_sent) == (users.said, users.heard) {
+            return Ok(());
+        }
+        Err(Broken::new(format!("{users:?} by the users, but {bytes_received} bytes received and {bytes_sent} sent")))
     }
 
     fn is_undisturbed(&self) -> bool {

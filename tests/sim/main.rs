@@ -15,8 +15,9 @@ mod smol;
 mod soak;
 
 use handfast::sim::scenario::Scenario;
-use handfast::sim::world::{Failure, Summary};
+use handfast::sim::world::Summary;
 use libtest_mimic::{Arguments, Failed, Trial};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 /// Seeds of the gate.
@@ -37,17 +38,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the scenario of `seed`.
-fn run(seed: u64) -> Result<Summary, Box<Failure>> {
-    Scenario::from_seed(seed, true).run(Some(&smol::Smol::boxed), alloc::allocations)
-}
-
-/// What is said of a seed that failed.
-fn report(seed: u64, failure: &Failure) -> String {
-    format!(
-        "seed {seed} breaks a rule, {failure}\n{:#?}\nto see it again: cargo test --release --no-default-features --test sim -- seed {seed}",
-        Scenario::from_seed(seed, true)
-    )
+/// Runs the scenario of `seed`; the error says all that is known of its failure.
+fn run(seed: u64) -> Result<Summary, String> {
+    let scenario = Scenario::from_seed(seed, true);
+    let run = || scenario.run(Some(&smol::Smol::boxed), alloc::allocations);
+    let what = match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(summary)) => return Ok(summary),
+        Ok(Err(failure)) => format!("breaks a rule: {failure}"),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+            format!("panics: {text}\n")
+        }
+    };
+    let command = "cargo test --release --no-default-features --test sim -- seed";
+    Err(format!("seed {seed} {what}{scenario:#?}\nto see it again: {command} {seed}"))
 }
 
 fn replay(seed: &str, trace: bool) -> ExitCode {
@@ -63,8 +68,8 @@ fn replay(seed: &str, trace: bool) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Err(failure) => {
-            println!("{}", report(seed, &failure));
+        Err(report) => {
+            println!("{report}");
             ExitCode::FAILURE
         }
     }
@@ -86,7 +91,7 @@ fn trials() -> Vec<Trial> {
 fn seeds(first: u64, behind: u64) -> Result<(), Failed> {
     let mut complete = 0;
     for seed in first..behind {
-        let summary = run(seed).map_err(|failure| report(seed, &failure))?;
+        let summary = run(seed)?;
         complete += u64::from(summary.complete);
     }
     if complete < LEAST_COMPLETE {
@@ -100,8 +105,7 @@ fn seeds(first: u64, behind: u64) -> Result<(), Failed> {
 fn the_same_seed_is_the_same_run() -> Result<(), Failed> {
     let mut hashes = Vec::new();
     for seed in 0..50 {
-        let (first, second) = (run(seed), run(seed));
-        let (first, second) = (first.map_err(|f| report(seed, &f))?, second.map_err(|f| report(seed, &f))?);
+        let (first, second) = (run(seed)?, run(seed)?);
         if first != second {
             return Err(format!("seed {seed} ran twice, differently: {first:#?} {second:#?}").into());
         }

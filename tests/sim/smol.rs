@@ -4,7 +4,7 @@
 use handfast::engine::Engine;
 use handfast::sim::adversary::Malice;
 use handfast::sim::link::Faults;
-use handfast::sim::node::Node;
+use handfast::sim::node::{Exchanged, Node};
 use handfast::sim::rules::Broken;
 use handfast::sim::scenario::{Cast, Dialogue, Independent, Role, Scenario};
 use handfast::tcp::config::TcpConfig;
@@ -239,6 +239,16 @@ impl Node for Smol {
         };
         let unfinished = self.users.iter().filter(is_unfinished);
         unfinished.map(|user| format!("{:?}: {}", user.dialogue.tuple, user.dialogue.talk.progress())).collect()
+    }
+
+    fn exchanged(&self) -> Option<Exchanged> {
+        let count = |bytes: usize| u64::try_from(bytes).expect("64 bits");
+        let mut sum = Exchanged::default();
+        for (said, heard) in self.users.iter().map(|user| user.dialogue.talk.bytes()) {
+            sum.said += count(said);
+            sum.heard += count(heard);
+        }
+        Some(sum)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Seeds without end, for a given time, on every core.
 
-use super::{report, run};
+use super::run;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,7 +22,7 @@ pub fn run_for(time: Duration) -> ExitCode {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     match run(seed) {
                         Ok(summary) => _ = complete.fetch_add(u64::from(summary.complete), Ordering::Relaxed),
-                        Err(failure) => _ = failures.send(report(seed, &failure)),
+                        Err(report) => _ = failures.send(report),
                     }
                 }
             });
