@@ -2,6 +2,7 @@
 //! `wire::reply::write` writes a frame that reads the same.
 
 use handfast::verdict::DropReason;
+use handfast::wire::ether::ETHER_LEN;
 use handfast::wire::parse::{PartialChecksums, parse};
 use handfast::wire::reply::{Addressing, MAX_HEADER_LEN, Reply, StreamPiece, write};
 use handfast::wire::segment::{Control, Segment};
@@ -65,7 +66,7 @@ fn check_segment(segment: &Segment, frame: &[u8]) {
     assert_eq!((&segment.dst_mac[..], &segment.src_mac[..]), (&frame[..6], &frame[6..12]));
     let bits = [Control::SYN, Control::FIN].map(|bit| u32::from(segment.control.has(bit)));
     assert_eq!(segment.len(), u32::from(segment.payload_len) + bits[0] + bits[1]);
-    check_round_trip(segment, &frame[segment.payload()]);
+    check_round_trip(segment, frame);
 }
 
 /// Padding behind the packet changes nothing; nor does its absence.
@@ -77,8 +78,9 @@ fn check_padding(segment: &Segment, frame: &[u8]) {
     assert_eq!(read(&frame[..end - 1]), Err(DropReason::Truncated), "a frame that lacks its last byte is read");
 }
 
-/// Written from what was read, the frame reads the same.
-fn check_round_trip(segment: &Segment, payload: &[u8]) {
+/// Written from what was read, the frame reads the same, and has the same link layer byte by byte.
+fn check_round_trip(segment: &Segment, original: &[u8]) {
+    let payload = &original[segment.payload()];
     let reply = Reply {
         seq: segment.seq,
         ack: segment.ack,
@@ -97,6 +99,8 @@ fn check_round_trip(segment: &Segment, payload: &[u8]) {
     let len = write(&mut frame, &to, &reply, |out| out.copy_from_slice(payload));
     let again = parse(&frame[..len], PartialChecksums::Refuse).expect("what is written is legal");
     assert_eq!(&frame[again.payload()], payload);
+    let link = ETHER_LEN + segment.tags.len_bytes();
+    assert_eq!(frame[..link], original[..link]);
     assert!(again.payload_at <= segment.payload_at, "a written header is longer than the one that was read");
     let ack = if segment.control.has(Control::ACK) { segment.ack } else { SeqNum(0) };
     let expected = Segment { ack, payload_at: again.payload_at, partial_checksum: false, ..*segment };

@@ -89,6 +89,8 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         ("request-of-curl", bytes(REQUEST_V4)),
         ("syn-with-one-tag", tagged(&bytes(SYN_V4), &two_tags[4..])),
         ("syn-with-two-tags-over-ipv6", tagged(&bytes(SYN_V6), &two_tags)),
+        ("syn-with-two-service-tags", tagged(&bytes(SYN_V4), &two_tags[..4].repeat(2))),
+        ("syn-with-a-service-tag-inside", tagged(&bytes(SYN_V4), &[&two_tags[4..], &two_tags[..4]].concat())),
         ("syn-with-ipv4-options", with_ipv4_options()),
         ("syn-behind-hop-by-hop-options", extended(0, &destination_options(6))),
         ("syn-behind-a-routing-header", extended(43, &[6, 0, 4, 0, 0, 0, 0, 0])),

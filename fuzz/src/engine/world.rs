@@ -8,6 +8,7 @@ use handfast::flow::FlowId;
 use handfast::service::{AnyService, Close, Discard, Http};
 use handfast::stats::ledger::{flows_unaccounted, frames_unaccounted};
 use handfast::tcp::config::TcpConfig;
+use handfast::tcp::state::State;
 use handfast::tcp::syn_sent::ActiveOpen;
 use handfast::time::Now;
 use handfast::verdict::Verdict;
@@ -307,7 +308,9 @@ impl World {
     }
 
     /// The invariants.
-    fn check(&self) {
+    fn check(&mut self) {
+        self.look();
+        self.flows.iter().for_each(numbers_fit_the_state);
         let (engine, flows) = (&self.engine, self.engine.flows());
         assert_eq!(frames_unaccounted(engine.counters()), 0, "frames unaccounted for");
         assert_eq!(flows_unaccounted(engine.counters(), flows.into()), 0, "flows unaccounted for");
@@ -316,6 +319,21 @@ impl World {
         assert_eq!(engine.listeners().iter().map(|(_, flows)| flows).sum::<u32>(), flows, "flows by listener");
         assert!(flows <= engine.capacity());
     }
+}
+
+/// What a state says about the numbers of its connection.
+fn numbers_fit_the_state(flow: &FlowSnapshot) {
+    let outstanding = flow.snd_nxt.distance_from(flow.snd_una);
+    let fits = match flow.state {
+        // The SYN, and nothing else.
+        State::SynSent | State::SynReceived => outstanding == 1 && flow.queued == 0,
+        State::Established | State::CloseWait => outstanding <= flow.queued,
+        // The FIN may be out, too.
+        State::FinWait1 | State::Closing | State::LastAck => outstanding <= flow.queued + 1,
+        // All that we said, FIN and all, is acknowledged.
+        State::FinWait2 | State::TimeWait => outstanding == 0 && flow.queued == 0,
+    };
+    assert!(fits, "{flow:?}");
 }
 
 /// A frame that the engine sent is legal, comes from us, goes to the peer, and fits the MTU.
