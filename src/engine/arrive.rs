@@ -234,9 +234,9 @@ fn answer(
 
 /// Counts a segment of a send stream, and returns it.
 pub(super) fn count_sent(sent: &Sent, counters: &mut Counters) -> Reply {
-    let len = u64::from(sent.reply.payload.len);
-    match (sent.again, len) {
-        (false, _) => counters.bytes_sent += len,
+    counters.bytes_sent += u64::from(sent.fresh);
+    match (sent.again, sent.reply.payload.len) {
+        (false, _) => {}
         (true, 0) => counters.fin_retransmissions += u64::from(sent.fin),
         (true, _) => counters.data_retransmissions += 1,
     }

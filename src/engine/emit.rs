@@ -78,9 +78,10 @@ impl Engine {
                 Some(reply)
             }
             Expired::Retransmit(sent) => Some(count_sent(&sent, &mut self.counters)),
-            Expired::WindowProbe(reply) => {
+            Expired::WindowProbe(sent) => {
                 self.counters.window_probes += 1;
-                Some(reply)
+                self.counters.bytes_sent += u64::from(sent.fresh);
+                Some(sent.reply)
             }
             Expired::KeepaliveProbe(reply) => {
                 self.counters.keepalive_probes += 1;

@@ -5,6 +5,7 @@ use super::Env;
 use super::tcb::{Flags, Tcb};
 use crate::wire::reply::{Reply, StreamPiece};
 use crate::wire::segment::Control;
+use crate::wire::seq::SeqNum;
 
 /// A segment that goes out, and what it is for the counters.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,6 +14,8 @@ pub struct Sent {
     pub reply: Reply,
     /// Some of it was sent before.
     pub again: bool,
+    /// Payload bytes in it that were not.
+    pub fresh: u32,
     /// It carries our FIN.
     pub fin: bool,
 }
@@ -35,7 +38,7 @@ pub fn next_segment(tcb: &mut Tcb, ack_owed: bool, env: Env<'_>) -> Option<Sent>
     if sendable != Sendable::default() {
         return Some(send(tcb, sendable, env));
     }
-    ack_owed.then(|| Sent { reply: tcb.ack(env), again: false, fin: false })
+    ack_owed.then(|| Sent { reply: tcb.ack(env), again: false, fresh: 0, fin: false })
 }
 
 /// What windows, MSS and queue allow. A part of the text is held back while it is neither a full segment, nor all there is,
@@ -62,6 +65,7 @@ fn send(tcb: &mut Tcb, sendable: Sendable, env: Env<'_>) -> Sent {
     let seq = tcb.snd_nxt;
     let from_una = seq.distance_from(tcb.snd_una);
     let again = seq.before(tcb.snd_max);
+    let fresh = beyond_sent(tcb, seq, sendable.len);
     tcb.snd_nxt = seq + sendable.len + u32::from(sendable.fin);
     if tcb.snd_nxt.after(tcb.snd_max) {
         tcb.snd_max = tcb.snd_nxt;
@@ -72,7 +76,7 @@ fn send(tcb: &mut Tcb, sendable: Sendable, env: Env<'_>) -> Sent {
         }
     }
     let last = from_una + sendable.len == tcb.queued;
-    Sent { reply: piece(tcb, from_una, sendable, last, env), again, fin: sendable.fin }
+    Sent { reply: piece(tcb, from_una, sendable, last, env), again, fresh, fin: sendable.fin }
 }
 
 /// The first unacknowledged segment once more, without touching SND.NXT (RFC 5681 3.2, RFC 6582 3.2).
@@ -85,20 +89,28 @@ pub fn first_segment_again(tcb: &mut Tcb, env: Env<'_>) -> Option<Sent> {
     }
     tcb.flags.put(Flags::RTT_RUNNING, false);
     let reply = piece(tcb, 0, Sendable { len, fin }, len == tcb.queued, env);
-    Some(Sent { reply, again: true, fin })
+    Some(Sent { reply, again: true, fresh: 0, fin })
 }
 
 /// A zero-window probe (RFC 9293 3.8.6.1): at least one byte of what is queued, or the FIN, even beyond the window. Where the
 /// window has some room and text was held back for its smallness, this is the override that sends it (3.8.6.2.1).
-pub fn window_probe(tcb: &mut Tcb, env: Env<'_>) -> Reply {
+pub fn window_probe(tcb: &mut Tcb, env: Env<'_>) -> Sent {
     let len = tcb.send_window().min(u32::from(tcb.snd_mss)).max(1).min(tcb.queued);
     let probe = Sendable { len, fin: tcb.queued == 0 };
+    let again = tcb.has_outstanding();
+    let fresh = beyond_sent(tcb, tcb.snd_una, len);
     tcb.snd_nxt = tcb.snd_una + len.max(1);
     if tcb.snd_nxt.after(tcb.snd_max) {
         tcb.snd_max = tcb.snd_nxt;
     }
     tcb.flags.put(Flags::RTT_RUNNING, false);
-    piece(tcb, 0, probe, tcb.queued == len, env)
+    Sent { reply: piece(tcb, 0, probe, tcb.queued == len, env), again, fresh, fin: probe.fin }
+}
+
+/// How many of the `len` bytes from `seq` on lie beyond everything that was sent.
+fn beyond_sent(tcb: &Tcb, seq: SeqNum, len: u32) -> u32 {
+    let end = seq + len;
+    if end.after(tcb.snd_max) { end.distance_from(tcb.snd_max) } else { 0 }
 }
 
 /// A segment that starts `from_una` bytes behind SND.UNA.

@@ -24,7 +24,7 @@ pub enum Expired {
     /// Send text or FIN again; more may follow as acknowledgments come.
     Retransmit(Sent),
     /// Send a zero-window probe.
-    WindowProbe(Reply),
+    WindowProbe(Sent),
     /// Send a keepalive probe.
     KeepaliveProbe(Reply),
     /// The connection is over; a RST tells the peer, if there is one.
