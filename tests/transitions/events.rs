@@ -137,7 +137,7 @@ fn outcome(expired: Expired, tcb: &Tcb, after_ms: u32, again_ms: u32) -> Outcome
         Expired::NotYet => ("", Vec::new(), None),
         Expired::SynAgain(reply) | Expired::KeepaliveProbe(reply) => ("", vec![reply], None),
         Expired::Retransmit(sent) => ("again ", vec![sent.reply], None),
-        Expired::WindowProbe(reply) => ("probe ", vec![reply], None),
+        Expired::WindowProbe(sent) => ("probe ", vec![sent.reply], None),
         Expired::End(end, reset) => ("", reset.into_iter().collect(), Some(end)),
     };
     let again = end.is_none().then(|| format!("and again after {again_ms} ms"));
