@@ -31,6 +31,94 @@ const TOWERS: [&str; 2] = ["engine", "port"];
 /// Where unsafe code is allowed.
 const UNSAFE_ROOMS: [&str; 2] = ["src/arch", "src/port/xsk"];
 
+/// The data path: what runs for a frame, a due timer or a command, from port to worker.
+const DATA_PATH: [&str; 14] = [
+    "src/engine/",
+    "src/flow/",
+    "src/port/chunks.rs",
+    "src/port/memory.rs",
+    "src/port/mod.rs",
+    "src/port/rings.rs",
+    "src/port/xsk/rings.rs",
+    "src/port/xsk/umem.rs",
+    "src/service/",
+    "src/stats/publish.rs",
+    "src/tcp/",
+    "src/timer/",
+    "src/wire/",
+    "src/worker/",
+];
+
+/// What it does without: locks, waiting, shared ownership, atomic read-modify-write, the heap, output, clocks. What grows
+/// a vector that has room cannot be told from one that has not: tests/no_alloc.rs counts instead.
+const NOT_ON_DATA_PATH: [&str; 45] = [
+    "Mutex",
+    "RwLock",
+    "Condvar",
+    "Barrier",
+    "OnceLock",
+    "OnceCell",
+    "LazyLock",
+    "mpsc",
+    "thread",
+    "Arc::new",
+    "Arc::clone",
+    "Rc",
+    "RefCell",
+    "fetch_add",
+    "fetch_sub",
+    "fetch_or",
+    "fetch_and",
+    "fetch_update",
+    "compare_exchange",
+    "compare_exchange_weak",
+    "force_push",
+    "Box::new",
+    "Vec::new",
+    "with_capacity",
+    "reserve",
+    "vec!",
+    "String",
+    "format!",
+    "to_string",
+    "to_owned",
+    "to_vec",
+    "into_boxed_slice",
+    "collect",
+    "concat",
+    "clone",
+    "print!",
+    "println!",
+    "eprint!",
+    "eprintln!",
+    "write!",
+    "log",
+    "tracing",
+    "Instant::now",
+    "SystemTime",
+    "dyn",
+];
+
+/// Functions in those files that run before the first frame, on the control path, or for a test's message.
+const NOT_DATA_PATH_FUNCTIONS: [(&str, &[&str]); 16] = [
+    ("src/engine/listeners.rs", &["new"]),
+    ("src/engine/mod.rs", &["new"]),
+    ("src/engine/ready.rs", &["new"]),
+    ("src/flow/index.rs", &["new"]),
+    ("src/flow/slab.rs", &["new"]),
+    ("src/port/chunks.rs", &["new"]),
+    ("src/port/memory.rs", &["new", "pair"]),
+    ("src/port/mod.rs", &["new"]),
+    ("src/port/rings.rs", &["over"]),
+    ("src/port/xsk/rings.rs", &["new"]),
+    ("src/port/xsk/umem.rs", &["new"]),
+    ("src/service/http.rs", &["new"]),
+    ("src/timer/wheel.rs", &["new"]),
+    ("src/wire/segment.rs", &["fmt"]),
+    ("src/worker/clock.rs", &["start"]),
+    ("src/worker/mailbox.rs", &["new"]),
+];
+
 /// Longest file in src/, in lines.
 const LONGEST_FILE: usize = 700;
 
@@ -68,6 +156,23 @@ fn stray_unsafe(path: &str, text: &str) -> Vec<String> {
     let code = code_of(text);
     let lines = code.lines().enumerate().filter(|(_, line)| words(line).any(|word| word == "unsafe"));
     lines.map(|(i, _)| format!("{path}:{}: unsafe code outside {UNSAFE_ROOMS:?}", i + 1)).collect()
+}
+
+/// What the data path does without, outside of the named functions, imports and tests.
+fn costs_on_data_path(path: &str, text: &str) -> Vec<String> {
+    if !DATA_PATH.iter().any(|part| path.starts_with(part)) || path.ends_with("tests.rs") {
+        return Vec::new();
+    }
+    let elsewhere = NOT_DATA_PATH_FUNCTIONS.iter().find(|(file, _)| *file == path).map_or(&[][..], |(_, names)| names);
+    let code = code_of(text);
+    let code = code.split("#[cfg(test)]").next().unwrap_or_default();
+    let code = without_functions(code, elsewhere);
+    let mut findings = Vec::new();
+    for (i, line) in code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("use ")) {
+        let found = NOT_ON_DATA_PATH.iter().filter(|cost| has_word(line, cost));
+        findings.extend(found.map(|cost| format!("{path}:{}: {cost} on the data path", i + 1)));
+    }
+    findings
 }
 
 /// A file too long to hold one idea.
@@ -255,6 +360,44 @@ fn first_segments(rest: &str) -> Vec<String> {
 
 fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+/// True if `line` has `word` and not as a part of a longer one.
+fn has_word(line: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let behind = &line[at + word.len()..];
+        !line[..at].ends_with(is_part) && (word.ends_with('!') || !behind.starts_with(is_part))
+    })
+}
+
+/// Code without the bodies of the functions called `names`; the line numbers stay.
+fn without_functions(code: &str, names: &[&str]) -> String {
+    let mut kept = String::with_capacity(code.len());
+    let mut rest = code;
+    while let Some(at) = rest.find("fn ") {
+        let (before, function) = rest.split_at(at + 3);
+        kept.push_str(before);
+        rest = function;
+        let name = words(function).next().unwrap_or_default();
+        let body = function.find('{').filter(|open| !function[..*open].contains(';'));
+        if let (true, Some(open)) = (names.contains(&name), body) {
+            let mut depth = 0;
+            let close = function.char_indices().skip_while(|(at, _)| *at < open).find(|(_, c)| {
+                depth += match c {
+                    '{' => 1,
+                    '}' => -1,
+                    _ => 0,
+                };
+                depth == 0
+            });
+            let end = close.map_or(function.len(), |(at, _)| at);
+            kept.extend(function[..end].matches('\n'));
+            rest = &function[end..];
+        }
+    }
+    kept.push_str(rest);
+    kept
 }
 
 /// A Rust file without its comments, strings and character literals; the line numbers stay.
@@ -447,6 +590,32 @@ fn stray_unsafe_code_is_noticed() {
         stray_unsafe("src/tcp/mod.rs", "#![forbid(unsafe_code)] // unsafe\n/* unsafe */ \"unsafe\" r#\"unsafe\"#")
             .is_empty()
     );
+}
+
+#[test]
+fn the_data_path_does_without_locks_the_heap_and_output() {
+    let sources = sources();
+    check(&sources, costs_on_data_path);
+    for part in DATA_PATH.iter().chain(NOT_DATA_PATH_FUNCTIONS.iter().map(|(file, _)| file)) {
+        assert!(sources.iter().any(|(path, _)| path.starts_with(part)), "{part} is no part of the tree any more");
+    }
+}
+
+#[test]
+fn a_cost_on_the_data_path_is_noticed() {
+    let found = |path, text| costs_on_data_path(path, text).len();
+    assert_eq!(found("src/tcp/input.rs", "fn f() {\n    let m = Mutex::new(0);\n}"), 1);
+    assert_eq!(found("src/worker/mod.rs", "fn f(x: &T) { println!(\"{x}\"); let b = Box::new(x.clone()); }"), 3);
+    assert_eq!(found("src/engine/mod.rs", "fn new() -> Self { vec![0; 3] }\nfn turn() { vec![0; 3]; }"), 1);
+    assert_eq!(found("src/engine/mod.rs", "fn turn() { n.fetch_add(1) }"), 1);
+    assert_eq!(
+        costs_on_data_path("src/engine/mod.rs", "fn new() {\n{}\n}\nvec![]")[0],
+        "src/engine/mod.rs:4: vec! on the data path"
+    );
+    assert_eq!(found("src/engine/mod.rs", "fn new() -> Self { vec![0; 3] }"), 0);
+    assert_eq!(found("src/tcp/input.rs", "// Mutex\nuse std::sync::Mutex;\n#[derive(Clone)] struct Cloner(logic);"), 0);
+    assert_eq!(found("src/tcp/input.rs", "fn f() {}\n#[cfg(test)]\nmod tests { fn g() { vec![1]; } }"), 0);
+    assert_eq!(found("src/control/mod.rs", "fn f() { vec![1]; }"), 0);
 }
 
 #[test]
