@@ -11,8 +11,6 @@
 #[path = "common/peers.rs"]
 mod peers;
 
-use peers::{Cable, Conduct, Random, Setup};
-
 /// Set for the second process.
 const FOLLOWED: &str = "HANDFAST_TEST_FOLLOWED";
 
@@ -23,8 +21,8 @@ fn main() {
     }
     let arguments = libtest_mimic::Arguments::from_args();
     let tests = vec![
-        libtest_mimic::Trial::test("a_turn_executes_no_locked_instruction_and_no_system_call", || Ok(follow::turns())),
-        libtest_mimic::Trial::test("locked_instructions_and_system_calls_are_recognised", || Ok(follow::decoder())),
+        libtest_mimic::Trial::test("a_turn_executes_no_locked_instruction_and_no_system_call", follow::turns),
+        libtest_mimic::Trial::test("locked_instructions_and_system_calls_are_recognised", follow::decoder),
     ];
     libtest_mimic::run(&arguments, tests).exit();
 }
@@ -32,7 +30,7 @@ fn main() {
 /// What is looked at. A stretch lies between two marks; what lies between two stretches runs freely.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod followed {
-    use super::{Cable, Conduct, Random, Setup};
+    use super::peers::{Cable, Conduct, Random, Setup, listeners};
     use handfast::engine::listeners::Listeners;
     use handfast::worker::mailbox::{Command, FlowQuery};
     use nix::sys::signal::{Signal, raise};
@@ -71,7 +69,7 @@ mod followed {
         let mut cable = Cable::new(&Setup { flows: 5, ..Setup::default() });
         let mut random = Random::new(5);
         cable.mailbox.send(Command::Flows(FlowQuery::new(None, 5, 3))).expect("an empty mailbox");
-        cable.mailbox.send(Command::Listeners(Listeners::new(super::peers::listeners()))).expect("room");
+        cable.mailbox.send(Command::Listeners(Listeners::new(listeners()))).expect("room");
         for round in 0_usize..16 {
             if let Some(conduct) = CONDUCTS.get(round) {
                 cable.open(*conduct);
@@ -100,6 +98,7 @@ mod followed {
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod follow {
     use super::FOLLOWED;
+    use libtest_mimic::Failed;
     use nix::errno::Errno;
     use nix::sys::ptrace;
     use nix::sys::signal::Signal;
@@ -144,7 +143,7 @@ mod follow {
         system_calls: u64,
     }
 
-    pub fn decoder() {
+    pub fn decoder() -> Result<(), Failed> {
         let cases: [(&[u8], Kind); 9] = [
             (&[0xf0, 0x48, 0x0f, 0xb1, 0x0f], Kind::Locked),
             (&[0x66, 0xf0, 0xff, 0x00], Kind::Locked),
@@ -159,17 +158,19 @@ mod follow {
         for (code, expected) in cases {
             assert_eq!(kind(code), expected, "{code:x?}");
         }
+        Ok(())
     }
 
-    pub fn turns() {
+    #[expect(clippy::zombie_processes, reason = "following it to its end is waiting for it")]
+    pub fn turns() -> Result<(), Failed> {
         let mut child = start();
         let pid = Pid::from_raw(child.id().try_into().expect("a process id"));
         if let Err(errno) = ptrace::seize(pid, ptrace::Options::empty()) {
             child.kill().expect("our own child");
             child.wait().expect("our own child");
-            assert_ne!(std::env::var_os("HANDFAST_REQUIRE_ROOT_TESTS").is_some(), true, "ptrace: {errno}");
+            assert!(std::env::var_os("HANDFAST_REQUIRE_ROOT_TESTS").is_none(), "ptrace: {errno}");
             eprintln!("skipped: a process may not be followed here (ptrace: {errno})");
-            return;
+            return Ok(());
         }
         child.stdin.take().expect("piped").write_all(b"go\n").expect("a pipe");
         let (stretches, status) = stretches(pid);
@@ -182,6 +183,7 @@ mod follow {
         assert_eq!(wrong.map(|at| (at, turns[at])), None, "beside the marks' own {nothing:?}");
         let instructions: u64 = turns.iter().map(|turn| turn.instructions - nothing.instructions).sum();
         assert!(instructions > 100_000, "so few instructions are no turns: {instructions}");
+        Ok(())
     }
 
     /// This program once more, stopped until it reads a line.
@@ -242,9 +244,14 @@ mod followed {
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 mod follow {
-    pub fn turns() {
+    use libtest_mimic::Failed;
+
+    pub fn turns() -> Result<(), Failed> {
         eprintln!("skipped: only the instructions of x86-64 are known");
+        Ok(())
     }
 
-    pub fn decoder() {}
+    pub fn decoder() -> Result<(), Failed> {
+        Ok(())
+    }
 }
