@@ -286,6 +286,11 @@ impl Engine {
         self.next_due(now.tick()).is_some_and(|due| now.tick().at_or_after(due))
     }
 
+    /// Lets the timers follow the time while none is due; see [`Wheel::follow`].
+    pub fn follow(&mut self, now: Now) {
+        self.wheel.follow(now.tick());
+    }
+
     /// Counts that due work had to wait because no frame was free.
     pub fn note_frame_shortage(&mut self) {
         self.counters.frame_shortage += 1;

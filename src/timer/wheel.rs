@@ -92,6 +92,12 @@ impl Wheel {
         Some(slot)
     }
 
+    /// Lets the wheel follow the time over empty buckets. To be called at least every 24 days: a wheel that stood still for half the
+    /// circle of a [`Tick`] would take the next deadline for one that lies ahead as far.
+    pub fn follow(&mut self, now: Tick) {
+        self.next_used(now);
+    }
+
     /// The tick at which the earliest armed timer expires.
     pub fn next_due(&self) -> Option<Tick> {
         let start = self.current.0 & MASK;
@@ -218,6 +224,20 @@ mod tests {
         let mut wheel = Wheel::new(1, Tick(u32::MAX - 3));
         wheel.arm(Slot(0), Tick(u32::MAX - 3) + 1_000_000);
         assert_eq!(wheel.next_due(), Some(Tick(u32::MAX - 3) + HORIZON_MS));
+    }
+
+    #[test]
+    fn a_wheel_that_follows_the_time_keeps_its_deadlines_across_half_the_circle() {
+        let mut wheel = Wheel::new(1, Tick(0));
+        let mut now = Tick(0);
+        for _ in 0..3 {
+            now = now + (1 << 30);
+            wheel.follow(now);
+        }
+        wheel.arm(Slot(0), now + 5);
+        assert_eq!(wheel.next_due(), Some(now + 5));
+        wheel.follow(now + 9);
+        assert_eq!(wheel.expired(now + 9), Some(Slot(0)), "following takes nothing out");
     }
 
     #[test]

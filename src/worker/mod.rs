@@ -115,16 +115,11 @@ impl<P: Port, C: Clock> Worker<P, C> {
         commanded || received > 0 || emitted
     }
 
-    /// Lets the engine's timers follow the time while none of them is due, before anything arms one. Timers that stood
-    /// still for 24.8 days, half the circle of a [`Tick`], would take the next deadline for one that lies ahead as far.
+    /// Lets the engine's timers follow the time, once a tick and before anything arms one.
     fn follow(&mut self, now: Now) {
-        if now.tick() == self.tick {
-            return;
-        }
-        self.tick = now.tick();
-        if !self.engine.has_due(now) {
-            let len = self.engine.emit(now, &mut 1, &mut []);
-            assert!(len.is_none(), "an engine that has nothing due wrote a frame");
+        if now.tick() != self.tick {
+            self.tick = now.tick();
+            self.engine.follow(now);
         }
     }
 
