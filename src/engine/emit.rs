@@ -11,32 +11,81 @@ use crate::time::{Now, Tick};
 use crate::wire::ether::Mac;
 use crate::wire::reply::{Addressing, Reply};
 
+/// Flows with nothing to send that one call of [`Engine::emit`] passes over in the queue of those that had, at most.
+const STREAM_BUDGET: usize = 64;
+
 impl Engine {
     /// Writes the next frame that is due into `frame` and returns its length; `None` when nothing is due any more, or `budget`
     /// timers were looked at. `frame` has room for a whole frame of the interface's MTU.
     ///
-    /// Flows that have more to send take turns, one segment each.
+    /// Streams and timers take turns, so that neither can starve the other; so do the flows that have more to send, one segment
+    /// each.
     pub fn emit(&mut self, now: Now, budget: &mut u32, frame: &mut [u8]) -> Option<usize> {
         let tick = now.tick();
-        let len = loop {
-            if let Some(slot) = self.ready.pop() {
-                match self.continue_stream(slot, frame, tick) {
-                    Some(len) => break len,
-                    None => continue,
-                }
-            }
-            if *budget == 0 {
-                self.counters.timer_budget_exhausted += u64::from(self.has_due(now));
-                return None;
-            }
-            let slot = self.wheel.expired(tick)?;
-            *budget -= 1;
-            if let Some(len) = self.expire(slot, frame, tick) {
-                break len;
-            }
+        self.timers_next = !self.timers_next;
+        let len = if self.timers_next {
+            let len = self.next_timer(tick, budget, frame);
+            if len.is_some() { len } else { self.next_stream(tick, frame) }
+        } else {
+            let len = self.next_stream(tick, frame);
+            if len.is_some() { len } else { self.next_timer(tick, budget, frame) }
         };
-        self.counters.emitted += 1;
-        Some(len)
+        self.counters.emitted += u64::from(len.is_some());
+        len
+    }
+
+    /// Ends the connections whose timers end them without a word, up to `budget` timers; for a turn in which no frame is free.
+    /// What has something to send is looked at again in the next tick.
+    pub fn expire_without_frame(&mut self, now: Now, budget: &mut u32) {
+        self.counters.frame_shortage += 1;
+        let tick = now.tick();
+        while *budget > 0
+            && let Some(slot) = self.wheel.expired(tick)
+        {
+            *budget -= 1;
+            let Some(mut tcb) = self.flows.get(slot).copied() else { continue };
+            match timeout::expire(&mut tcb, env(&self.config, self.timestamp_offset, tick)) {
+                Expired::End(end, None) => {
+                    self.counters.timers_fired += 1;
+                    self.end(slot, end);
+                }
+                Expired::NotYet => self.wheel.arm(slot, tcb.deadline),
+                Expired::SynAgain(_)
+                | Expired::Retransmit(_)
+                | Expired::WindowProbe(_)
+                | Expired::KeepaliveProbe(_)
+                | Expired::End(_, Some(_)) => self.wheel.arm(slot, tick + 1),
+            }
+        }
+    }
+
+    /// The next segment of the first flow in the queue that has one.
+    fn next_stream(&mut self, now: Tick, frame: &mut [u8]) -> Option<usize> {
+        for _ in 0..STREAM_BUDGET {
+            let slot = self.ready.pop()?;
+            if let Some(len) = self.continue_stream(slot, frame, now) {
+                return Some(len);
+            }
+        }
+        None
+    }
+
+    /// The next frame that a due timer asks for.
+    fn next_timer(&mut self, now: Tick, budget: &mut u32, frame: &mut [u8]) -> Option<usize> {
+        while *budget > 0 {
+            let slot = self.wheel.expired(now)?;
+            *budget -= 1;
+            if let Some(len) = self.expire(slot, frame, now) {
+                return Some(len);
+            }
+        }
+        None
+    }
+
+    /// Counts a turn whose timer budget was used up, if a timer is left that is due.
+    pub fn note_timers_left(&mut self, now: Now) {
+        let left = self.wheel.next_due().is_some_and(|due| now.tick().at_or_after(due));
+        self.counters.timer_budget_exhausted += u64::from(left);
     }
 
     /// The next segment of a flow that had more to send.

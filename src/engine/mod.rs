@@ -81,6 +81,8 @@ pub struct Engine {
     flows: FlowTable<Tcb>,
     wheel: Wheel,
     ready: Ready,
+    /// Whose turn it is in [`Engine::emit`].
+    timers_next: bool,
     listeners: Listeners,
     staged: Vec<Staged>,
     counters: Counters,
@@ -100,6 +102,7 @@ impl Engine {
             flows: FlowTable::new(config.flows, secrets.flow_hash),
             wheel: Wheel::new(config.flows, now.tick()),
             ready: Ready::new(config.flows),
+            timers_next: false,
             listeners,
             staged: Vec::with_capacity(config.burst),
             counters: Counters::new(),
@@ -289,11 +292,6 @@ impl Engine {
     /// Lets the timers follow the time while none is due; see [`Wheel::follow`].
     pub fn follow(&mut self, now: Now) {
         self.wheel.follow(now.tick());
-    }
-
-    /// Counts that due work had to wait because no frame was free.
-    pub fn note_frame_shortage(&mut self) {
-        self.counters.frame_shortage += 1;
     }
 }
 

@@ -140,17 +140,26 @@ impl<P: Port, C: Clock> Worker<P, C> {
     /// Sends what is due without a request, up to the budgets. True if any of it was done.
     fn emit(&mut self, now: Now) -> bool {
         let mut timers = TIMER_BUDGET;
+        let worked = self.emit_within(now, &mut timers);
+        if timers == 0 {
+            self.engine.note_timers_left(now);
+        }
+        worked
+    }
+
+    /// [`Worker::emit`] with what is left of the timers' budget.
+    fn emit_within(&mut self, now: Now, timers: &mut u32) -> bool {
         self.starved = false;
         for emitted in 0..EMIT_BUDGET {
             if !self.engine.has_due(now) {
                 return emitted > 0;
             }
             let Some(mut frame) = self.port.take_free() else {
-                self.engine.note_frame_shortage();
+                self.engine.expire_without_frame(now, timers);
                 self.starved = true;
                 return emitted > 0;
             };
-            match self.engine.emit(now, &mut timers, self.port.bytes_mut(&mut frame)) {
+            match self.engine.emit(now, timers, self.port.bytes_mut(&mut frame)) {
                 Some(len) => self.port.transmit(frame, len),
                 None => {
                     self.port.recycle(frame);
