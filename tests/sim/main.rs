@@ -93,6 +93,37 @@ fn seeds(first: u64, behind: u64) -> Result<(), Failed> {
     for seed in first..behind {
         let summary = run(seed)?;
         complete += u64::from(summary.complete);
+        if std::env::var_os("STAT").is_some() {
+            let c = &summary.counters;
+            if summary.complete {
+                println!("why complete");
+            } else if Scenario::from_seed(seed, true).malice == handfast::sim::adversary::Malice::Wild {
+                println!("why wild");
+            } else if Scenario::from_seed(seed, true).impatience > 0 {
+                println!("why impatient");
+            } else {
+                for (n, v) in c.scalars().filter(|(n, v)| {
+                    *v > 0
+                        && [
+                            "reset_by_peer",
+                            "aborted",
+                            "half_open_timeouts",
+                            "half_open_resets",
+                            "refused",
+                            "open_timeouts",
+                            "retransmission_timeouts",
+                            "idle_timeouts",
+                            "fin_wait_2_timeouts",
+                        ]
+                        .contains(n)
+                }) {
+                    println!("why {n} {v} seed {seed} {:?}", Scenario::from_seed(seed, true).cast);
+                }
+            }
+        }
+    }
+    if std::env::var_os("STAT").is_some() {
+        println!("complete {complete}");
     }
     if complete < LEAST_COMPLETE {
         return Err(
