@@ -13,6 +13,7 @@
 mod alloc;
 mod smol;
 mod soak;
+mod watch;
 
 use handfast::sim::scenario::Scenario;
 use handfast::sim::world::Summary;
@@ -42,7 +43,10 @@ fn main() -> ExitCode {
 fn run(seed: u64) -> Result<Summary, String> {
     let scenario = Scenario::from_seed(seed, true);
     let run = || scenario.run(Some(&smol::Smol::boxed), alloc::allocations);
-    let what = match catch_unwind(AssertUnwindSafe(run)) {
+    watch::begins(seed);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    watch::ends();
+    let what = match result {
         Ok(Ok(summary)) => return Ok(summary),
         Ok(Err(failure)) => format!("breaks a rule: {failure}"),
         Err(panic) => {
@@ -93,37 +97,6 @@ fn seeds(first: u64, behind: u64) -> Result<(), Failed> {
     for seed in first..behind {
         let summary = run(seed)?;
         complete += u64::from(summary.complete);
-        if std::env::var_os("STAT").is_some() {
-            let c = &summary.counters;
-            if summary.complete {
-                println!("why complete");
-            } else if Scenario::from_seed(seed, true).malice == handfast::sim::adversary::Malice::Wild {
-                println!("why wild");
-            } else if Scenario::from_seed(seed, true).impatience > 0 {
-                println!("why impatient");
-            } else {
-                for (n, v) in c.scalars().filter(|(n, v)| {
-                    *v > 0
-                        && [
-                            "reset_by_peer",
-                            "aborted",
-                            "half_open_timeouts",
-                            "half_open_resets",
-                            "refused",
-                            "open_timeouts",
-                            "retransmission_timeouts",
-                            "idle_timeouts",
-                            "fin_wait_2_timeouts",
-                        ]
-                        .contains(n)
-                }) {
-                    println!("why {n} {v} seed {seed} {:?}", Scenario::from_seed(seed, true).cast);
-                }
-            }
-        }
-    }
-    if std::env::var_os("STAT").is_some() {
-        println!("complete {complete}");
     }
     if complete < LEAST_COMPLETE {
         return Err(
