@@ -74,12 +74,12 @@ pub struct Dialogue {
     pub rx_buffer: usize,
     /// Size of the send buffer in bytes.
     pub tx_buffer: usize,
-    /// The timestamps option.
-    pub timestamps: bool,
     /// Nagle's algorithm.
     pub nagle: bool,
     /// Delayed acknowledgments, in milliseconds; 0 for none.
     pub ack_delay_ms: u64,
+    /// Time between keepalive probes, in milliseconds; 0 for none.
+    pub keep_alive_ms: u64,
 }
 
 /// What an independent TCP is to be.
@@ -93,6 +93,8 @@ pub struct Independent {
     pub addrs: [IpAddr; 2],
     /// Its MTU in bytes.
     pub mtu: usize,
+    /// It offers the timestamps option.
+    pub timestamps: bool,
     /// For what it draws itself.
     pub seed: u64,
     /// How long after the links have healed its users give up what is still under way, in nanoseconds.
@@ -280,10 +282,11 @@ impl Scenario {
         Now(random.within(self.starts_at.0..=self.heals_at.0 - 1))
     }
 
-    /// A user who closes sooner or later, or gives up.
+    /// A user who closes sooner or later, or, if it is of the impatient sort, gives up or closes before the connection is open.
     fn user(&self, at: Now, random: &mut Random) -> (Now, UserCall) {
         let call = if random.chance(self.impatience) { UserCall::Abort } else { UserCall::Close };
-        (Now(at.0 + random.within(0..=seconds(5))), call)
+        let least = if self.impatience > 0 { 0 } else { seconds(1) };
+        (Now(at.0 + random.within(least..=seconds(5))), call)
     }
 
     /// Our engine as a client of our server. Its service says nothing, so its user has to end most connections.
@@ -340,8 +343,9 @@ impl Scenario {
             let ipv6 = random.chance(400);
             let tuple = tuple(host(1, ipv6), 20_000 + i, host(2, ipv6), 20_000 + i);
             let at = self.some_time(random);
-            // Within one flight time or so, or else the later one finds nobody to open with.
-            let later = Now(at.0 + random.within(0..=2 * self.faults.delay_ns));
+            // Within one flight time the SYNs cross; a later one may find its peer refused.
+            let most = if random.chance(100) { 2 } else { 1 } * self.faults.delay_ns;
+            let later = Now(at.0 + random.within(0..=most));
             let mut plan = |at, tuple, mac| Plan { at, open: active(tuple, mac, 0), user: Some(self.user(at, random)) };
             (plan(at, tuple, OPENER_MAC), plan(later, tuple.reversed(), SERVER_MAC))
         };
@@ -354,6 +358,7 @@ impl Scenario {
             peer_mac,
             addrs: [host(3, false), host(3, true)],
             mtu: random.pick(&[1_280, 1_500]),
+            timestamps: random.chance(500),
             patience_ns: self.patience_ns() / 2,
             seed: random.word(),
             dialogues,
@@ -361,20 +366,28 @@ impl Scenario {
     }
 
     fn dialogue(&self, tuple: FourTuple, role: Role, service: usize, random: &mut Random) -> Dialogue {
-        let most = random.pick(&[100, 5_000, 60_000]);
+        let most = random.pick(&[100, 5_000, 60_000, 400_000]);
+        // Small sips in quick succession make many small segments, which are put together when they are sent again.
+        let (sip, every_ns) = random.pick(&[
+            (20, 1_000_000),
+            (1_000, 1_000_000),
+            (1_000, 20_000_000),
+            (10_000, 300_000_000),
+            (100_000, 1_000_000),
+        ]);
         Dialogue {
             tuple,
             role,
             talk: Talk::draw(&self.partners[service], most, random),
             abort_at: random.chance(self.impatience).then(|| self.some_time(random)),
             cut_short: false,
-            sip: random.pick(&[1_000, 10_000, 100_000]),
-            every_ns: random.pick(&[1_000_000, 20_000_000, 300_000_000]),
+            sip,
+            every_ns,
             rx_buffer: random.pick(&[1_000, 4_096, 65_535, 200_000]),
             tx_buffer: random.pick(&[1_000, 16_384, 65_535]),
-            timestamps: random.chance(500),
             nagle: random.chance(500),
             ack_delay_ms: random.pick(&[0, 10, 200]),
+            keep_alive_ms: random.pick(&[0, 1_000, 10_000]),
         }
     }
 }
@@ -406,7 +419,7 @@ fn active(tuple: FourTuple, peer_mac: Mac, service: u16) -> ActiveOpen {
 }
 
 fn draw_connections(random: &mut Random) -> u16 {
-    let most = random.pick(&[3, 8, 24]);
+    let most = random.pick(&[3, 8, 24, 60]);
     random.within(1..=most)
 }
 
@@ -452,8 +465,8 @@ fn draw_tcp(random: &mut Random) -> TcpConfig {
         keepalive_interval_ms: random.within(500..=5_000),
         keepalive_probes: random.within(3..=9),
         challenge_interval_ms: random.pick(&[0, 100, 1_000]),
-        challenges_per_second: random.pick(&[0, 5, 1_000]),
-        resets_per_second: random.pick(&[0, 5, 10_000]),
+        challenges_per_second: random.pick(&[1, 5, 1_000]),
+        resets_per_second: random.pick(&[1, 5, 10_000]),
         half_open_limit: random.pick(&[1, 3, 1_000, 1_000]),
         ..TcpConfig::for_mtu(random.pick(&[576, 1_280, 1_500]))
     }

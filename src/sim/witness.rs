@@ -188,8 +188,10 @@ impl Conversation {
         let irs = match self.irs {
             Some(irs) => irs,
             None => {
-                let mut syns = all.syns.iter().filter(|syn| (1..FAR).contains(&ack.distance_from(**syn)));
-                let irs = *syns.next_back().ok_or("acknowledges a SYN that never came")?;
+                // Of several SYNs it is the one right before the acknowledgment, else the last.
+                let right_before = all.syns.iter().find(|syn| **syn + 1 == ack);
+                let last = all.syns.iter().rfind(|syn| (1..FAR).contains(&ack.distance_from(**syn)));
+                let irs = *right_before.or(last).ok_or("acknowledges a SYN that never came")?;
                 self.irs = Some(irs);
                 all.text.iter().for_each(|(seq, len)| self.cover(*seq, *len, irs));
                 irs

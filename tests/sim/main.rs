@@ -13,6 +13,7 @@
 mod alloc;
 mod smol;
 mod soak;
+mod watch;
 
 use handfast::sim::scenario::Scenario;
 use handfast::sim::world::Summary;
@@ -42,7 +43,10 @@ fn main() -> ExitCode {
 fn run(seed: u64) -> Result<Summary, String> {
     let scenario = Scenario::from_seed(seed, true);
     let run = || scenario.run(Some(&smol::Smol::boxed), alloc::allocations);
-    let what = match catch_unwind(AssertUnwindSafe(run)) {
+    watch::begins(seed);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    watch::ends();
+    let what = match result {
         Ok(Ok(summary)) => return Ok(summary),
         Ok(Err(failure)) => format!("breaks a rule: {failure}"),
         Err(panic) => {

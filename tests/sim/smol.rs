@@ -20,6 +20,10 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+/// The MTU of a node that uses timestamps. smoltcp does not take that option off the segments that it sends (as RFC 9293 3.7.1
+/// would have it), and silently drops what becomes longer than the MTU for it; so here the other end's MSS is what limits them.
+const MTU_WITH_TIMESTAMPS: usize = 1_500 + 12;
+
 thread_local! {
     /// smoltcp asks a plain function for timestamps; this is what it says.
     static TSVAL: Cell<u32> = const { Cell::new(0) };
@@ -112,7 +116,8 @@ pub struct Smol {
 impl Smol {
     /// A node as the scenario wants it.
     pub fn boxed(plan: Independent) -> Box<dyn Node> {
-        let mut wire = Wire { mtu: plan.mtu, rx: VecDeque::new(), tx: VecDeque::new() };
+        let mtu = if plan.timestamps { MTU_WITH_TIMESTAMPS } else { plan.mtu };
+        let mut wire = Wire { mtu, rx: VecDeque::new(), tx: VecDeque::new() };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = plan.seed;
         let mut interface = Interface::new(config, &mut wire, Instant::ZERO);
@@ -122,7 +127,8 @@ impl Smol {
             }
         });
         let mut sockets = SocketSet::new(Vec::new());
-        let users = plan.dialogues.into_iter().map(|dialogue| User::new(dialogue, &mut sockets)).collect();
+        let users =
+            plan.dialogues.into_iter().map(|dialogue| User::new(dialogue, plan.timestamps, &mut sockets)).collect();
         Box::new(Self {
             mac: plan.mac,
             peer_mac: plan.peer_mac,
@@ -253,12 +259,13 @@ impl Node for Smol {
 }
 
 impl User {
-    fn new(dialogue: Dialogue, sockets: &mut SocketSet<'static>) -> Self {
+    fn new(dialogue: Dialogue, timestamps: bool, sockets: &mut SocketSet<'static>) -> Self {
         let buffer = |len: usize| SocketBuffer::new(vec![0; len]);
         let mut socket = Socket::new(buffer(dialogue.rx_buffer), buffer(dialogue.tx_buffer));
         socket.set_nagle_enabled(dialogue.nagle);
         socket.set_ack_delay((dialogue.ack_delay_ms > 0).then(|| Duration::from_millis(dialogue.ack_delay_ms)));
-        if dialogue.timestamps {
+        socket.set_keep_alive((dialogue.keep_alive_ms > 0).then(|| Duration::from_millis(dialogue.keep_alive_ms)));
+        if timestamps {
             socket.set_tsval_generator(Some(|| TSVAL.get()));
         }
         let stage = match dialogue.role {
