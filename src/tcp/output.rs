@@ -125,3 +125,22 @@ fn piece(tcb: &Tcb, from_una: u32, sendable: Sendable, push: bool, env: Env<'_>)
     let len = u16::try_from(sendable.len).expect("not more than the MSS");
     Reply { seq: tcb.snd_una + from_una, control, payload: StreamPiece { from_una, len }, ..tcb.ack(env) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::state::State;
+
+    #[test]
+    fn there_is_more_while_text_or_fin_may_go_out() {
+        let open = Tcb { state: State::Established, snd_wnd: 100, cwnd: 1, snd_mss: 100, ..Tcb::default() };
+        assert!(!has_more(&open));
+        assert!(has_more(&Tcb { queued: 1, ..open }));
+        assert!(!has_more(&Tcb { queued: 1, snd_wnd: 0, ..open }));
+        assert!(!has_more(&Tcb { queued: 1, cwnd: 0, ..open }));
+        let mut closed = Tcb { state: State::FinWait1, ..open };
+        closed.flags.put(Flags::FIN_QUEUED, true);
+        assert!(has_more(&closed));
+        assert!(!has_more(&Tcb { snd_wnd: 0, ..closed }));
+    }
+}

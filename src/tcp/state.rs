@@ -99,4 +99,16 @@ mod tests {
             assert_eq!(state.index(), i);
         }
     }
+
+    /// The states in which the RFC has SEND, RECEIVE and an outstanding FIN (RFC 9293 3.10.2, 3.10.3, 3.10.7.4).
+    #[test]
+    fn what_a_state_allows_is_what_the_rfc_says() {
+        use State::*;
+        let where_true = |property: fn(State) -> bool| -> Vec<State> {
+            State::ALL.into_iter().filter(|state| property(*state)).collect()
+        };
+        assert_eq!(where_true(State::may_send), [Established, FinWait1, CloseWait, Closing, LastAck]);
+        assert_eq!(where_true(State::peer_may_send), [SynReceived, Established, FinWait1, FinWait2]);
+        assert_eq!(where_true(State::awaits_ack_of_fin), [FinWait1, Closing, LastAck]);
+    }
 }

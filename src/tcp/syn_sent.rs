@@ -126,7 +126,7 @@ mod tests {
 
     fn open(iss: u32, config: &TcpConfig) -> Tcb {
         let tuple = FourTuple::new("198.18.0.1:5000".parse().unwrap(), "198.18.0.2:80".parse().unwrap());
-        let open = ActiveOpen { tuple, peer_mac: [2; 6], tags: VlanTags::default(), service: 0 };
+        let open = ActiveOpen { tuple, peer_mac: [2; 6], tags: VlanTags::default(), service: 3 };
         open_active(&open, SeqNum(iss), Env { config, now: NOW, tsval: 0 })
     }
 
@@ -182,6 +182,7 @@ mod tests {
             let tcb = open(iss, &config);
             assert!(NOW.millis_since(tcb.challenged_at) >= config.challenge_interval_ms);
             assert!((tcb.snd_una + 1).after(tcb.recover));
+            assert_eq!(tcb.service, 3, "the service that was named");
         }
     }
 }
