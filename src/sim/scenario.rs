@@ -126,7 +126,7 @@ pub struct Scenario {
     pub port: MemoryConfig,
     /// How often our server's completions are late, per mille.
     pub slow_completions: u32,
-    /// What our services are, at `PORTS` if they listen.
+    /// What our services are, in the order of their ports 9, 13 and 80.
     pub partners: [Partner; 3],
     /// How many connections are made.
     pub connections: u16,
@@ -257,7 +257,6 @@ impl Scenario {
             burst: BURST_FRAMES,
             mac,
             partial_checksums: PartialChecksums::Refuse,
-            events: 0,
         };
         let secrets = Secrets {
             flow_hash: [random.word(), random.word()],
