@@ -257,6 +257,7 @@ impl Scenario {
             burst: BURST_FRAMES,
             mac,
             partial_checksums: PartialChecksums::Refuse,
+            events: 0,
         };
         let secrets = Secrets {
             flow_hash: [random.word(), random.word()],
