@@ -38,12 +38,29 @@ struct steer_endpoint {
 #define STEER_ANY_MAC 1
 /* At least one endpoint has any address. */
 #define STEER_ANY_ADDRESS 2
+/* Take what matches the one element of the replies map, too. */
+#define STEER_REPLIES 4
 
 /* The configuration: one aligned 64-bit word, so that a change is seen whole or not at all. */
 struct steer_config {
 	__u16 mac[3]; /* six bytes as in the frame, read two at a time */
 	__u16 flags;
 } __attribute__((aligned(8)));
+
+/*
+ * What a peer answers to connections that were opened from here: segments from its address and port to an address with
+ * the prefix, and a port of the range. Addresses and masks are in network byte order, IPv4 as ::ffff:a.b.c.d; ports are
+ * in host byte order.
+ */
+struct steer_replies {
+	__u32 peer[4];
+	__u32 prefix[4];
+	__u32 mask[4];
+	__u16 peer_port;
+	__u16 first_port;
+	__u16 last_port;
+	__u16 family;
+};
 
 /*
  * Indexes into the counters. Every frame is counted as seen and as exactly one of the others, which are its outcome;
@@ -78,5 +95,6 @@ _Static_assert(STEER_PORT_WORDS * STEER_PORTS_PER_WORD == 65536, "every port has
 _Static_assert(STEER_PORTS_PER_WORD * STEER_BITS_PER_PORT == 64, "the bits of a word are all used");
 _Static_assert(sizeof(struct steer_endpoint) == 20, "no padding: the kernel hashes every byte of a key");
 _Static_assert(sizeof(struct steer_config) == 8, "one word");
+_Static_assert(sizeof(struct steer_replies) == 56, "no padding");
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * From the bytes of a frame to the destination address and port of a TCP segment, or to the reason why there is none.
+ * From the bytes of a frame to the addresses and ports of a TCP segment, or to the reason why there are none.
  *
  * Here: Ethernet, up to two VLAN tags (802.1Q, 802.1ad), IPv4 with options, IPv6 with hop-by-hop, routing, fragment and
  * destination options headers, and as much of TCP as steering needs. Pure functions over [data, end) that use nothing
@@ -61,10 +61,12 @@ enum parse_fault {
 	PARSE_FAULT_TCP_HEADER /* the TCP header does not fit its segment, or its data offset is below 5 words */
 };
 
-/* What is known of a frame: all of it at PARSE_TCP, the address and family at PARSE_UNREADABLE_CHAIN. */
+/* What is known of a frame: all of it at PARSE_TCP, the addresses and family at PARSE_UNREADABLE_CHAIN. */
 struct parsed {
 	__u32 dst[4]; /* network byte order, IPv4 as ::ffff:a.b.c.d */
+	__u32 src[4];
 	__u16 dst_port; /* host byte order */
+	__u16 src_port;
 	__u8 version; /* 4 or 6 */
 	__u8 fault; /* enum parse_fault */
 };
@@ -102,6 +104,7 @@ PARSE_FUNCTION enum parse_end parse_tcp(const __u8 *at, const __u8 *end, __s32 s
 	if (at + 2 * sizeof(__be16) > end)
 		return PARSE_TRUNCATED;
 	out->dst_port = parse_be16(tcp->dest);
+	out->src_port = parse_be16(tcp->source);
 	if (out->fault != PARSE_FAULT_NONE)
 		return PARSE_TCP;
 	if (segment_bytes < 0)
@@ -111,6 +114,19 @@ PARSE_FUNCTION enum parse_end parse_tcp(const __u8 *at, const __u8 *end, __s32 s
 	else if (tcp->doff < sizeof(*tcp) / 4 || tcp->doff * 4 > segment_bytes)
 		out->fault = PARSE_FAULT_TCP_HEADER;
 	return PARSE_TCP;
+}
+
+/* An IPv4 address in network byte order as ::ffff:a.b.c.d. */
+PARSE_FUNCTION void parse_map_ipv4(__u32 out[4], __be32 addr)
+{
+	out[0] = 0;
+	out[1] = 0;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	out[2] = 0xffff0000;
+#else
+	out[2] = 0x0000ffff;
+#endif
+	out[3] = addr;
 }
 
 PARSE_FUNCTION enum parse_end parse_ipv4(const __u8 *at, const __u8 *end, struct parsed *out)
@@ -131,14 +147,8 @@ PARSE_FUNCTION enum parse_end parse_ipv4(const __u8 *at, const __u8 *end, struct
 		return PARSE_LATER_FRAGMENT;
 
 	out->version = 4;
-	out->dst[0] = 0;
-	out->dst[1] = 0;
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	out->dst[2] = 0xffff0000;
-#else
-	out->dst[2] = 0x0000ffff;
-#endif
-	out->dst[3] = ip->daddr;
+	parse_map_ipv4(out->dst, ip->daddr);
+	parse_map_ipv4(out->src, ip->saddr);
 	total_bytes = parse_be16(ip->tot_len);
 	if (fragment & PARSE_IPV4_MORE_FRAGMENTS)
 		out->fault = PARSE_FAULT_FRAGMENT;
@@ -207,6 +217,10 @@ PARSE_FUNCTION enum parse_end parse_ipv6(const __u8 *at, const __u8 *end, struct
 	out->dst[1] = ip->daddr.s6_addr32[1];
 	out->dst[2] = ip->daddr.s6_addr32[2];
 	out->dst[3] = ip->daddr.s6_addr32[3];
+	out->src[0] = ip->saddr.s6_addr32[0];
+	out->src[1] = ip->saddr.s6_addr32[1];
+	out->src[2] = ip->saddr.s6_addr32[2];
+	out->src[3] = ip->saddr.s6_addr32[3];
 	left_bytes = parse_be16(ip->payload_len);
 	next = ip->nexthdr;
 	at += sizeof(*ip);

@@ -3,7 +3,7 @@
  * The steering program: which frames of an interface go to AF_XDP sockets, which stay with the kernel, which end here.
  *
  * A frame is redirected to the AF_XDP socket of its receive queue if it holds a whole TCP segment for a steered
- * endpoint and carries the interface's own MAC address. Everything that is not for an endpoint is the kernel's and is
+ * endpoint, or from the one peer whose replies are steered, and carries the interface's own MAC address. Everything that is not for an endpoint is the kernel's and is
  * passed on untouched. What is for an endpoint and cannot be taken is dropped: the kernel has no listener there, so its
  * TCP would answer RST and kill a connection that is ours.
  *
@@ -69,6 +69,14 @@ struct {
 	__type(value, __u8);
 } endpoints SEC(".maps");
 
+/* What a peer answers; looked at only if the configuration says so. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct steer_replies);
+} replies SEC(".maps");
+
 /* Receive queue to AF_XDP socket. The loader sets the size. */
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
@@ -120,6 +128,28 @@ static __always_inline int is_endpoint(const struct parsed *packet)
 	return known & STEER_PORT_EXACT && has_row(packet, packet->dst_port);
 }
 
+static __always_inline int is_masked(const __u32 *addr, const __u32 *mask, const __u32 *prefix)
+{
+	return ((addr[0] & mask[0]) == prefix[0]) & ((addr[1] & mask[1]) == prefix[1]) &
+	       ((addr[2] & mask[2]) == prefix[2]) & ((addr[3] & mask[3]) == prefix[3]);
+}
+
+/* True if the peer that connections were opened to answers one of them, by its addresses and ports. */
+static __always_inline int is_reply(const struct steer_config *settings, const struct parsed *packet)
+{
+	const struct steer_replies *wanted;
+	__u32 first = 0;
+
+	if (!(settings->flags & STEER_REPLIES))
+		return 0;
+	wanted = bpf_map_lookup_elem(&replies, &first);
+	return wanted && packet->version == wanted->family && packet->src_port == wanted->peer_port &&
+	       packet->dst_port >= wanted->first_port && packet->dst_port <= wanted->last_port &&
+	       packet->src[0] == wanted->peer[0] && packet->src[1] == wanted->peer[1] &&
+	       packet->src[2] == wanted->peer[2] && packet->src[3] == wanted->peer[3] &&
+	       is_masked(packet->dst, wanted->mask, wanted->prefix);
+}
+
 /* The outcome of a frame, but for what only the redirect itself can tell. */
 static __always_inline enum steer_counter decide(const struct steer_config *settings, const __u8 *data,
 						 const __u8 *end)
@@ -153,7 +183,7 @@ static __always_inline enum steer_counter decide(const struct steer_config *sett
 
 		return ours ? STEER_DROP_EXTENSION_HEADER : STEER_PASS_NOT_AN_ENDPOINT;
 	}
-	if (!is_endpoint(&packet))
+	if (!is_endpoint(&packet) && !is_reply(settings, &packet))
 		return STEER_PASS_NOT_AN_ENDPOINT;
 	switch ((enum parse_fault)packet.fault) {
 	case PARSE_FAULT_FRAGMENT:

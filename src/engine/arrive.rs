@@ -115,6 +115,7 @@ impl Engine {
         let active = tcb.flags.has(Flags::ACTIVE);
         let service = self.listeners.service(tcb.service);
         let payload = &frame[segment.payload()];
+        let requests = self.counters.requests;
         let Ok(window_opened) = serve(tcb, service, payload, &effects, &mut self.counters) else {
             let reset = tcb.reset();
             self.end_in_state(slot, before, End::Aborted);
@@ -135,20 +136,27 @@ impl Engine {
             Err(reason) => Verdict::Drop(reason),
         };
         if active {
-            self.note_events(slot, &effects);
+            let answered = self.counters.requests != requests;
+            self.note_events(slot, &effects, answered);
         }
         self.settle(slot, before);
         verdict
     }
 
     /// Tells whoever opened the connection what the segment brought.
-    fn note_events(&mut self, slot: Slot, effects: &Effects) {
+    fn note_events(&mut self, slot: Slot, effects: &Effects, answered: bool) {
         let Some(id) = self.flows.id(slot) else { return };
         if effects.established {
             self.events.push(id, What::Established);
         }
         if effects.delivery.len > 0 {
             self.events.push(id, What::Received(effects.delivery.len));
+        }
+        if answered {
+            self.events.push(id, What::Answered);
+        }
+        if effects.peer_closed {
+            self.events.push(id, What::PeerClosed);
         }
     }
 }

@@ -15,6 +15,10 @@ pub enum What {
     Established,
     /// Payload arrived in order, this many bytes.
     Received(u16),
+    /// The service has the whole answer to its request.
+    Answered,
+    /// The peer's FIN arrived in order.
+    PeerClosed,
     /// Both FINs are acknowledged: it entered TIME-WAIT, or ends in LAST-ACK.
     Finished,
     /// It is over, and its slot is free. What comes next in this slot has another name.
@@ -30,8 +34,9 @@ pub struct Event {
     pub what: What,
 }
 
-/// Events that one received segment, or one timer, brings about at most: established, payload, finished, ended.
-pub const EVENTS_PER_STEP: usize = 4;
+/// Events that one received segment, one timer or one user call brings about at most: established, payload, its answer,
+/// the peer's FIN, finished, ended.
+pub const EVENTS_PER_STEP: usize = 6;
 
 /// The queue.
 #[derive(Debug)]

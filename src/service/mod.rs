@@ -6,11 +6,14 @@
 //! What is deliberately not here: sequence numbers, windows, timers. A service remembers [`AppState`], six bytes.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod basic;
+mod client;
 mod http;
 mod parser;
 
 pub use basic::{Close, Discard};
+pub use client::{Client, MAX_REQUEST_BYTES};
 pub use http::{Http, MAX_BODY_BYTES};
 
 use crate::tcp::tcb::AppState;
@@ -24,7 +27,7 @@ pub struct Reaction {
     pub close: bool,
     /// Give the connection up with a RST: it asks for more than a limit allows.
     pub abort: bool,
-    /// Requests answered, for the counter.
+    /// Requests that were answered, by a server or to a client; for the counter.
     pub requests: u32,
 }
 
@@ -79,6 +82,8 @@ pub enum AnyService {
     Close(Close),
     /// Answers HTTP requests with one fixed response.
     Http(Http),
+    /// Opened the connection.
+    Client(Client),
 }
 
 macro_rules! dispatch {
@@ -87,6 +92,7 @@ macro_rules! dispatch {
             AnyService::Discard($service) => $call,
             AnyService::Close($service) => $call,
             AnyService::Http($service) => $call,
+            AnyService::Client($service) => $call,
         }
     };
 }

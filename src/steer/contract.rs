@@ -24,6 +24,9 @@ pub const ANY_MAC: u16 = 1;
 /// [`Config::flags`]: at least one endpoint has any address.
 pub const ANY_ADDRESS: u16 = 2;
 
+/// [`Config::flags`]: take what matches [`Replies`], too.
+pub const REPLIES: u16 = 4;
+
 /// `struct steer_endpoint`: a key of the endpoint map. Port 0 stands for "some endpoint has this address".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(C)]
@@ -42,14 +45,35 @@ pub struct EndpointRow {
 pub struct Config {
     /// The interface's MAC address.
     pub mac: [u8; 6],
-    /// [`ANY_MAC`] and [`ANY_ADDRESS`], or-ed.
+    /// [`ANY_MAC`], [`ANY_ADDRESS`] and [`REPLIES`], or-ed.
     pub flags: u16,
+}
+
+/// `struct steer_replies`: the only value of the replies map. Addresses as in [`EndpointRow`], ports in host byte order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Replies {
+    /// Address of the peer that answers.
+    pub peer: [u8; 16],
+    /// What our addresses have in common.
+    pub prefix: [u8; 16],
+    /// Which of their bits that are.
+    pub mask: [u8; 16],
+    /// Port of the peer.
+    pub peer_port: u16,
+    /// Our first port.
+    pub first_port: u16,
+    /// Our last port.
+    pub last_port: u16,
+    /// [`FAMILY_IPV4`] or [`FAMILY_IPV6`].
+    pub family: u16,
 }
 
 const _: () = assert!(PORT_WORDS * PORTS_PER_WORD == 1 << 16);
 const _: () = assert!(PORTS_PER_WORD * BITS_PER_PORT == 64);
 const _: () = assert!(size_of::<EndpointRow>() == 20);
 const _: () = assert!(size_of::<Config>() == 8 && align_of::<Config>() == 8);
+const _: () = assert!(size_of::<Replies>() == 56);
 
 impl EndpointRow {
     /// The row of an address and port; an IPv4-mapped IPv6 address counts as the IPv4 address that it stands for.
@@ -76,6 +100,21 @@ impl Config {
         let mut bytes = [0; size_of::<Self>()];
         bytes[..6].copy_from_slice(&self.mac);
         bytes[6..].copy_from_slice(&self.flags.to_ne_bytes());
+        bytes
+    }
+}
+
+impl Replies {
+    /// The bytes that the kernel takes as the value.
+    pub fn to_bytes(self) -> [u8; size_of::<Self>()] {
+        let mut bytes = [0; size_of::<Self>()];
+        for (place, addr) in bytes.chunks_exact_mut(16).zip([self.peer, self.prefix, self.mask]) {
+            place.copy_from_slice(&addr);
+        }
+        let numbers = [self.peer_port, self.first_port, self.last_port, self.family];
+        for (place, number) in bytes[48..].chunks_exact_mut(2).zip(numbers) {
+            place.copy_from_slice(&number.to_ne_bytes());
+        }
         bytes
     }
 }
@@ -119,7 +158,7 @@ steer_counters! {
     PassInTransit => "pass_in_transit",
     /// Passed: TCP with another destination MAC address than the interface's.
     PassNotForUs => "pass_not_for_us",
-    /// Passed: TCP for an address and port that is no endpoint.
+    /// Passed: TCP for an address and port that is no endpoint, and no reply that is waited for.
     PassNotAnEndpoint => "pass_not_an_endpoint",
     /// Passed: TCP for an endpoint, on a queue without a socket. The kernel answers it with RST.
     PassNoSocket => "pass_no_socket",
@@ -239,6 +278,7 @@ mod tests {
             ("STEER_FAMILY_IPV6", u64::from(FAMILY_IPV6)),
             ("STEER_ANY_MAC", u64::from(ANY_MAC)),
             ("STEER_ANY_ADDRESS", u64::from(ANY_ADDRESS)),
+            ("STEER_REPLIES", u64::from(REPLIES)),
         ];
         assert_eq!(defines(), mine.map(|(name, value)| (name.to_owned(), value)).into());
     }
@@ -261,6 +301,20 @@ mod tests {
         let config =
             [("mac".to_owned(), offset_of!(Config, mac), 6), ("flags".to_owned(), offset_of!(Config, flags), 2)];
         assert_eq!(fields("steer_config"), config);
+        let replies = [
+            ("peer".to_owned(), offset_of!(Replies, peer), 16),
+            ("prefix".to_owned(), offset_of!(Replies, prefix), 16),
+            ("mask".to_owned(), offset_of!(Replies, mask), 16),
+            ("peer_port".to_owned(), offset_of!(Replies, peer_port), 2),
+            ("first_port".to_owned(), offset_of!(Replies, first_port), 2),
+            ("last_port".to_owned(), offset_of!(Replies, last_port), 2),
+            ("family".to_owned(), offset_of!(Replies, family), 2),
+        ];
+        assert_eq!(fields("steer_replies"), replies);
+        let bytes =
+            Replies { peer_port: 1, first_port: 2, last_port: 3, family: 4, mask: [7; 16], ..Replies::default() };
+        let numbers = bytes.to_bytes();
+        assert_eq!((numbers[32], u16::from_ne_bytes([numbers[54], numbers[55]])), (7, 4));
     }
 
     #[test]

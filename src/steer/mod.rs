@@ -1,7 +1,7 @@
 //! Steering: loads bpf/steer.bpf.c, attaches it to an interface, and keeps its maps.
 //!
 //! [`Steering`] owns the loaded program, its maps and the link to the interface. [`contract`] mirrors bpf/contract.h,
-//! [`endpoints`] decides what the maps hold, [`attach`] makes the link. What is not here: frames, per-flow TCP state,
+//! [`endpoints`] and [`replies`] decide what the maps hold, [`attach`] makes the link. What is not here: frames, per-flow TCP state,
 //! the AF_XDP sockets themselves (they arrive as descriptors), and threads; all of this is the control path.
 
 #![forbid(unsafe_code)]
@@ -10,14 +10,16 @@ pub mod attach;
 pub mod contract;
 pub mod endpoints;
 pub mod error;
+pub mod replies;
 
 pub use attach::{AttachMode, Attached, Interface, Occupant, XdpMode, occupant};
 pub use contract::{SteerCounter, SteerCounters};
 pub use endpoints::Endpoint;
 pub use error::SteerError;
+pub use replies::ReplyFilter;
 
 use attach::XdpLink;
-use contract::{ANY_ADDRESS, ANY_MAC, Config};
+use contract::{ANY_ADDRESS, ANY_MAC, Config, REPLIES};
 use endpoints::{Image, Step};
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, ProgramMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -63,6 +65,8 @@ pub struct Steering {
     options: SteerOptions,
     /// What the endpoint maps hold now.
     image: Image,
+    /// True once replies are steered.
+    replies: bool,
     /// Holds the program on the interface.
     link: Option<XdpLink>,
 }
@@ -71,6 +75,7 @@ pub struct Steering {
 #[derive(Debug)]
 struct Maps {
     config: MapHandle,
+    replies: MapHandle,
     ports: MapHandle,
     endpoints: MapHandle,
     xsks: MapHandle,
@@ -86,7 +91,7 @@ impl Steering {
     pub fn load(options: SteerOptions) -> Result<Self, SteerError> {
         let object = open(options).and_then(OpenObject::load).map_err(|cause| SteerError::Load { cause })?;
         let maps = Maps::of(&object).map_err(|cause| SteerError::Load { cause })?;
-        let steering = Self { object, maps, options, image: Image::empty(), link: None };
+        let steering = Self { object, maps, options, image: Image::empty(), replies: false, link: None };
         steering.write_config(options.mac, false)?;
         Ok(steering)
     }
@@ -151,6 +156,20 @@ impl Steering {
             self.image.take(step);
         }
         Ok(())
+    }
+
+    /// Steers what a peer answers to connections that are opened from here, beside the endpoints. A later call replaces the
+    /// peer of an earlier one.
+    ///
+    /// # Errors
+    ///
+    /// [`SteerError::Map`].
+    pub fn set_replies(&mut self, filter: &ReplyFilter) -> Result<(), SteerError> {
+        let written = self.maps.replies.update(&0_u32.to_ne_bytes(), &filter.to_row().to_bytes(), MapFlags::ANY);
+        written
+            .map_err(|cause| SteerError::Map { tried: format!("steering the replies of {}", filter.peer), cause })?;
+        self.replies = true;
+        self.write_config(self.options.mac, self.image.any_address())
     }
 
     /// Gives the steered frames of a receive queue to an AF_XDP socket, which must have an RX ring and be bound to this
@@ -224,7 +243,9 @@ impl Steering {
             MacFilter::Own(mac) => (mac, 0),
             MacFilter::Any => ([0; 6], ANY_MAC),
         };
-        let config = Config { mac, flags: any_mac | if any_address { ANY_ADDRESS } else { 0 } };
+        let any_address = if any_address { ANY_ADDRESS } else { 0 };
+        let replies = if self.replies { REPLIES } else { 0 };
+        let config = Config { mac, flags: any_mac | any_address | replies };
         let written = self.maps.config.update(&0_u32.to_ne_bytes(), &config.to_bytes(), MapFlags::ANY);
         written.map_err(|cause| SteerError::Map { tried: format!("configuring steering with {config:?}"), cause })
     }
@@ -252,6 +273,7 @@ impl Maps {
         };
         Ok(Self {
             config: map("config")?,
+            replies: map("replies")?,
             ports: map("ports")?,
             endpoints: map("endpoints")?,
             xsks: map("xsks")?,

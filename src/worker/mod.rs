@@ -1,7 +1,7 @@
 //! One thread's loop: a port below, an engine above it, and a mailbox to the control path.
 //!
-//! [`Worker::turn`] is the whole data path in a straight line: one clock read, a burst in, the answers out, what is due,
-//! one flush. Nothing in it allocates, locks or logs. [`Worker::run`] repeats it and decides when to sleep.
+//! [`Worker::turn`] is the whole data path in a straight line: one clock read, a burst in, the answers out, what the user of
+//! the engine wants, what is due, one flush. Nothing in it allocates, locks or logs. [`Worker::run`] repeats it and decides when to sleep.
 //!
 //! What is deliberately not here: TCP, AF_XDP, and any decision about other workers.
 #![forbid(unsafe_code)]
@@ -9,6 +9,7 @@
 pub mod clock;
 pub mod mailbox;
 pub mod report;
+pub mod user;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::verdict::Verdict;
 use clock::Clock;
 use mailbox::{Answer, Command, FlowQuery, Mailbox};
 use report::Report;
+use user::{Nobody, User};
 
 /// Frames without a request that one turn sends at most: the rest of send streams, retransmissions, probes.
 const EMIT_BUDGET: usize = 256;
@@ -41,11 +43,12 @@ pub enum Idle {
     Sleep,
 }
 
-/// A port, an engine, and what belongs to them.
+/// A port, an engine, its user, and what belongs to them.
 #[derive(Debug)]
-pub struct Worker<P, C> {
+pub struct Worker<P, C, U = Nobody> {
     engine: Engine,
     port: P,
+    user: U,
     clock: C,
     burst: Burst,
     mailbox: Arc<Mailbox>,
@@ -63,12 +66,20 @@ pub struct Worker<P, C> {
 }
 
 impl<P: Port, C: Clock> Worker<P, C> {
-    /// A worker that has not started.
-    pub fn new(engine: Engine, port: P, mut clock: C, mailbox: Arc<Mailbox>, idle: Idle) -> Self {
+    /// A worker that only answers, and has not started.
+    pub fn new(engine: Engine, port: P, clock: C, mailbox: Arc<Mailbox>, idle: Idle) -> Self {
+        Self::with_user(engine, port, clock, mailbox, idle, Nobody)
+    }
+}
+
+impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
+    /// A worker whose engine has a user, and that has not started.
+    pub fn with_user(engine: Engine, port: P, mut clock: C, mailbox: Arc<Mailbox>, idle: Idle, user: U) -> Self {
         let now = clock.now();
         Self {
             engine,
             port,
+            user,
             clock,
             burst: Burst::new(),
             mailbox,
@@ -84,10 +95,10 @@ impl<P: Port, C: Clock> Worker<P, C> {
         }
     }
 
-    /// Turns until the mailbox says stop. Afterwards the last counters are published.
+    /// Turns until the mailbox says stop, or the user is done. Afterwards the last counters are published.
     pub fn run(&mut self) {
         self.publish(self.last_work);
-        while !self.mailbox.is_stopped() {
+        while !self.mailbox.is_stopped() && !self.user.is_over() {
             let now = self.clock.now();
             if self.turn(now) {
                 self.last_work = now;
@@ -110,9 +121,15 @@ impl<P: Port, C: Clock> Worker<P, C> {
         let commanded = self.obey(now);
         let received = self.port.receive(&mut self.burst);
         self.process_burst(now);
+        let used = self.user.turn(&mut self.engine, &mut self.port, now);
         let emitted = self.emit(now);
         self.port.flush();
-        commanded || received > 0 || emitted
+        commanded || received > 0 || used || emitted
+    }
+
+    /// The user, to be asked what came of it.
+    pub fn into_user(self) -> U {
+        self.user
     }
 
     /// Lets the engine's timers follow the time, once a tick and before anything arms one.
@@ -212,8 +229,9 @@ impl<P: Port, C: Clock> Worker<P, C> {
             // What is due already can only wait for a frame to come back.
             _ => longest,
         };
+        let until_user = self.user.next_due().map_or(longest, |due| Duration::from_nanos(due.nanos_since(now)));
         self.sleeps += 1;
-        self.port.wait(until_due.min(longest));
+        self.port.wait(until_due.min(until_user).min(longest));
     }
 
     fn publish(&mut self, now: Now) {

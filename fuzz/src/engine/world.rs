@@ -229,8 +229,11 @@ impl World {
             let (_, last) = opened.expect("an event of a connection that nobody opened");
             let fits = match event.what {
                 What::Established => last.is_none(),
-                What::Received(_) => matches!(last, Some(What::Established | What::Received(_))),
-                What::Finished => matches!(last, Some(What::Established | What::Received(_))),
+                What::Received(_) | What::Answered => {
+                    matches!(last, Some(What::Established | What::Received(_) | What::Answered))
+                }
+                What::PeerClosed => matches!(last, Some(What::Established | What::Received(_) | What::Answered)),
+                What::Finished => !matches!(last, None | Some(What::Finished | What::Ended(_))),
                 What::Ended(_) => !matches!(last, Some(What::Ended(_))),
             };
             assert!(fits, "{:?} after {last:?}", event.what);
