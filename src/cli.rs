@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 use crate::bench::lab;
+use crate::blast::args::BlastArgs;
+use crate::blast::command::{BlastError, blast};
 use crate::control::client::{ClientError, call};
 use crate::control::config::{Config, Source, default_control};
 use crate::control::listen::{Listen, ServiceSpec};
@@ -73,6 +75,18 @@ Examples:
   handfast reload -i eth0
   handfast reload -i eth0 --listen 80=close --listen 81=http:/srv/index.html";
 
+const BLAST_EXAMPLES: &str = "\
+Without --rate and --concurrency, 512 connections are in progress at any time, as fast as it goes.
+
+Examples:
+  handfast blast -i eth0 --target 10.0.0.1:80 --rate 50k --duration 30s
+  handfast blast -i eth0 --target 10.0.0.1:80 --request 'GET /' --connections 100k --json -
+  handfast blast -i eth0 --target 10.0.0.1:7000 --source 10.0.9.0/24 --concurrency 1M --ramp 10s
+  handfast blast -i eth0 --target 10.0.0.1:7000 --search --html search.html
+
+Exit status: 0 success, 1 failed while running (also if a connection failed, or the rate was not held),
+2 wrong usage or configuration.";
+
 #[derive(Debug, Subcommand)]
 enum Commands {
     /// Serve an interface: accept, hold and close TCP connections
@@ -126,6 +140,9 @@ enum Commands {
         #[arg(long)]
         json: bool,
     },
+    /// Open connections to a target, at a rate or so many at once, and measure it
+    #[command(after_help = BLAST_EXAMPLES)]
+    Blast(BlastArgs),
     /// Make a lab of two network namespaces joined by a veth pair, and drive responders in it with kernel sockets
     Lab(lab::LabArgs),
 }
@@ -239,6 +256,9 @@ enum Failure {
     /// A worker ended by itself: exit status 1.
     #[error("serving {0} ended early, because a worker did; the log says why")]
     Worker(String),
+    /// The load generator: the status is its.
+    #[error(transparent)]
+    Blast(#[from] BlastError),
     /// The lab or its clients: the status is theirs.
     #[error(transparent)]
     Lab(#[from] lab::RunError),
@@ -255,6 +275,7 @@ impl Failure {
             | Self::NotDrained(_)
             | Self::Serve(_)
             | Self::Worker(_) => 1,
+            Self::Blast(error) => error.exit_status(),
             Self::Lab(error) => error.exit_status(),
         }
     }
@@ -274,6 +295,7 @@ pub fn main() -> ExitCode {
         }
         Commands::Reload { server, config, listen, json } => reload(&server, config.as_deref(), listen, json),
         Commands::Drain { server, timeout, json } => drain(&server, timeout, json),
+        Commands::Blast(args) => blast(&args).map_err(Failure::Blast),
         Commands::Lab(args) => lab::run(args).map_err(Failure::Lab),
     };
     match outcome {

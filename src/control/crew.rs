@@ -9,6 +9,7 @@ use crate::tcp::state::State;
 use crate::worker::clock::{Clock, MonotonicClock};
 use crate::worker::mailbox::{Answer, Command, FlowQuery, Mailbox};
 use crate::worker::report::Report;
+use crate::worker::user::{Nobody, User};
 use crate::worker::{Idle, Worker};
 use core_affinity::CoreId;
 use std::sync::mpsc::{Sender, channel};
@@ -95,7 +96,7 @@ struct Member {
     queue: u32,
     core: u32,
     mailbox: Arc<Mailbox>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Nobody>>,
 }
 
 /// All workers. Dropping it stops them.
@@ -116,6 +117,47 @@ impl Drop for Farewell {
     }
 }
 
+/// Starts the thread of a worker and waits until it is ready. Its engine is allocated on its own core; the thread returns the
+/// engine's user, and drops `farewell` at its end, also if it panics.
+///
+/// # Errors
+///
+/// [`CrewError`]; the thread has then ended, or ends at once.
+pub fn launch<P: Port + Send + 'static, U: User + Send + 'static>(
+    job: Job<P>,
+    secrets: &Secrets,
+    clock: MonotonicClock,
+    idle: Idle,
+    user: U,
+    farewell: impl Send + 'static,
+) -> Result<(Arc<Mailbox>, JoinHandle<U>), CrewError> {
+    let Job { queue, core, port, engine, listeners } = job;
+    let mailbox = Arc::new(Mailbox::new());
+    let (theirs, secrets) = (Arc::clone(&mailbox), secrets.clone());
+    let (ready, is_ready) = channel();
+    let body = move || {
+        let _farewell = farewell;
+        let pinned = core_affinity::set_for_current(CoreId { id: core as usize });
+        let mut clock = clock;
+        let engine = Engine::new(engine, &secrets, listeners, clock.now());
+        let now = clock.now();
+        let mut worker = Worker::with_user(engine, port, clock, theirs, idle, user);
+        // It hands the kernel frames to receive into. Whoever is told that the worker is ready may send at once.
+        worker.turn(now);
+        if ready.send(pinned).is_ok() && pinned {
+            worker.run();
+        }
+        worker.into_user()
+    };
+    let spawned = thread::Builder::new().name(format!("queue-{queue}")).spawn(body);
+    let thread = spawned.map_err(|cause| CrewError::Spawn { queue, cause })?;
+    match is_ready.recv() {
+        Ok(true) => Ok((mailbox, thread)),
+        Ok(false) => Err(CrewError::Pin { queue, core }),
+        Err(_) => Err(CrewError::Ended { queue }),
+    }
+}
+
 impl Crew {
     /// Starts another worker and waits until it is ready. Its engine is allocated on its own core. `ended` is told when
     /// the thread ends.
@@ -131,30 +173,8 @@ impl Crew {
         idle: Idle,
         ended: Sender<Event>,
     ) -> Result<(), CrewError> {
-        let Job { queue, core, port, engine, listeners } = job;
-        let mailbox = Arc::new(Mailbox::new());
-        let (theirs, secrets) = (Arc::clone(&mailbox), secrets.clone());
-        let (ready, is_ready) = channel();
-        let body = move || {
-            let _farewell = Farewell(ended, queue);
-            let pinned = core_affinity::set_for_current(CoreId { id: core as usize });
-            let mut clock = clock;
-            let engine = Engine::new(engine, &secrets, listeners, clock.now());
-            let now = clock.now();
-            let mut worker = Worker::new(engine, port, clock, theirs, idle);
-            // It hands the kernel frames to receive into. Whoever is told that the worker is ready may send at once.
-            worker.turn(now);
-            if ready.send(pinned).is_ok() && pinned {
-                worker.run();
-            }
-        };
-        let spawned = thread::Builder::new().name(format!("queue-{queue}")).spawn(body);
-        let thread = spawned.map_err(|cause| CrewError::Spawn { queue, cause })?;
-        match is_ready.recv() {
-            Ok(true) => {}
-            Ok(false) => return Err(CrewError::Pin { queue, core }),
-            Err(_) => return Err(CrewError::Ended { queue }),
-        }
+        let (queue, core) = (job.queue, job.core);
+        let (mailbox, thread) = launch(job, secrets, clock, idle, Nobody, Farewell(ended, queue))?;
         self.members.push(Member { queue, core, mailbox, thread: Some(thread) });
         Ok(())
     }

@@ -72,6 +72,13 @@ impl Facts {
             cores: cores(),
         }
     }
+
+    /// The last `workers` of the cores that this process may run on; if there are fewer, some of them several times.
+    pub fn last_cores(&self, workers: usize) -> Vec<u32> {
+        let mut cores: Vec<u32> = self.cores.iter().rev().copied().cycle().take(workers).collect();
+        cores.reverse();
+        cores
+    }
 }
 
 /// The command that takes the XDP program off the interface with this index.

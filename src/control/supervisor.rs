@@ -141,7 +141,7 @@ fn start_crew(
 
 /// The port of one queue. Every ring has room for all frames, so that none of them is ever full; the port itself keeps a
 /// reserve from the fill ring for what nobody asked for.
-fn xsk_config(config: &Config, preflight: &Preflight, queue: u32) -> Result<XskConfig, XskError> {
+pub(crate) fn xsk_config(config: &Config, preflight: &Preflight, queue: u32) -> Result<XskConfig, XskError> {
     let rings = config.frames;
     let default = XskConfig::new(&config.interface, queue).for_mtu(preflight.link.mtu)?;
     Ok(XskConfig {
@@ -159,7 +159,7 @@ fn xsk_config(config: &Config, preflight: &Preflight, queue: u32) -> Result<XskC
     })
 }
 
-fn attach_mode(mode: values::XdpMode) -> AttachMode {
+pub(crate) fn attach_mode(mode: values::XdpMode) -> AttachMode {
     match mode {
         values::XdpMode::Auto => AttachMode::Auto,
         values::XdpMode::Native => AttachMode::Native,
@@ -178,7 +178,7 @@ pub(super) fn per_worker(tcp: &TcpConfig, workers: usize) -> TcpConfig {
 }
 
 /// Draws the keys of the engines.
-fn secrets() -> Result<Secrets, ServeError> {
+pub(crate) fn secrets() -> Result<Secrets, ServeError> {
     let mut bytes = [0; 36];
     getrandom::fill(&mut bytes).map_err(ServeError::Random)?;
     let word = |at: usize| {
