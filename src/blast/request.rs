@@ -23,6 +23,9 @@ pub fn complete(text: &str, target: SocketAddr) -> Result<Vec<u8>, String> {
             ));
         }
     };
+    if words[0] == "HEAD" {
+        return Err("HEAD has an answer without the body that its length is of; use GET".to_owned());
+    }
     let has_end = rest.split_inclusive('\n').any(|line| line.trim_end_matches(['\r', '\n']).is_empty());
     let has_host = rest.lines().any(|line| line.to_ascii_lowercase().starts_with("host:"));
     let host = if has_host || has_end { String::new() } else { format!("Host: {target}\r\n") };
@@ -92,7 +95,7 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_refused() {
-        for bad in ["", "hello", "get /", "GET", "GET / FTP/1", "GET /\\x", "GET /\\"] {
+        for bad in ["", "hello", "get /", "GET", "GET / FTP/1", "HEAD /", "GET /\\x", "GET /\\"] {
             assert!(text(bad).is_err(), "{bad:?}");
         }
         assert!(text(&format!("GET /{}", "x".repeat(MAX_REQUEST_BYTES))).unwrap_err().contains("at most"));

@@ -127,6 +127,11 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
         commanded || received > 0 || used || emitted
     }
 
+    /// True once the user wants nothing more.
+    pub fn is_over(&self) -> bool {
+        self.user.is_over()
+    }
+
     /// The user, to be asked what came of it.
     pub fn into_user(self) -> U {
         self.user
