@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clients;
-mod command;
+pub(crate) mod command;
 pub mod lab;
 pub mod netns;
 
