@@ -8,6 +8,7 @@
 use crate::bench::lab;
 use crate::control::client::{ClientError, call};
 use crate::control::config::{Config, Source, default_control};
+use crate::control::doctor::{self, DoctorArgs, DoctorError};
 use crate::control::listen::{Listen, ServiceSpec};
 use crate::control::logs::{self, LogFormat};
 use crate::control::preflight;
@@ -126,6 +127,8 @@ enum Commands {
         #[arg(long)]
         json: bool,
     },
+    /// Say whether this machine can serve, what would make it serve worse than it could, and what mends that
+    Doctor(DoctorArgs),
     /// Make a lab of two network namespaces joined by a veth pair, and drive responders in it with kernel sockets
     Lab(lab::LabArgs),
 }
@@ -239,6 +242,9 @@ enum Failure {
     /// A worker ended by itself: exit status 1.
     #[error("serving {0} ended early, because a worker did; the log says why")]
     Worker(String),
+    /// The machine cannot serve, or that could not be said: exit status 1.
+    #[error(transparent)]
+    Doctor(#[from] DoctorError),
     /// The lab or its clients: the status is theirs.
     #[error(transparent)]
     Lab(#[from] lab::RunError),
@@ -254,7 +260,8 @@ impl Failure {
             | Self::Path { .. }
             | Self::NotDrained(_)
             | Self::Serve(_)
-            | Self::Worker(_) => 1,
+            | Self::Worker(_)
+            | Self::Doctor(_) => 1,
             Self::Lab(error) => error.exit_status(),
         }
     }
@@ -274,6 +281,7 @@ pub fn main() -> ExitCode {
         }
         Commands::Reload { server, config, listen, json } => reload(&server, config.as_deref(), listen, json),
         Commands::Drain { server, timeout, json } => drain(&server, timeout, json),
+        Commands::Doctor(args) => doctor::run(args).map_err(Failure::Doctor),
         Commands::Lab(args) => lab::run(args).map_err(Failure::Lab),
     };
     match outcome {
