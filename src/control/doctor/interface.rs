@@ -38,6 +38,7 @@ fn kind(case: &Case<'_>) -> String {
 fn carrier(case: &Case<'_>) -> Finding {
     match case.link.carrier {
         true => Finding::ok(Check::Carrier, "there"),
+        false if !case.link.up => Finding::skipped(Check::Carrier, "shows when the interface is up"),
         // A veth whose other end is down has none either.
         false => match &case.device.peer {
             Some(Ok(peer)) => {
@@ -143,7 +144,7 @@ fn control_socket(case: &Case<'_>) -> Finding {
 mod tests {
     use super::super::testbed::{Bench, nic, veth};
     use super::*;
-    use crate::observe::checkup::Verdict::{self, Ok as Fine, Problem, Unknown, Warning};
+    use crate::observe::checkup::Verdict::{self, Ok as Fine, Problem, Skipped, Unknown, Warning};
 
     fn finding(bench: &Bench, check: Check) -> Finding {
         let finding = judge(&bench.case()).into_iter().find(|finding| finding.check == check).unwrap();
@@ -176,6 +177,8 @@ mod tests {
         let found = finding(&bench, Check::Carrier);
         assert_eq!((found.verdict, found.remedy.as_deref()), (Warning, Some("ip netns exec lab ip link set hf1 up")));
         assert_eq!(verdict(nic(), Check::Carrier, |bench| bench.link.carrier = false), Warning);
+        let down = |bench: &mut Bench| (bench.link.carrier, bench.link.up) = (false, false);
+        assert_eq!(verdict(nic(), Check::Carrier, down), Skipped);
     }
 
     #[test]

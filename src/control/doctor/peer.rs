@@ -45,7 +45,8 @@ impl Peer {
         )?;
         let path = file.to_str().ok_or("the namespace of the peer has a name that is not text")?;
         let answer = inside(path, || ask(joined.index, Some(file.clone())));
-        answer.map_err(|error| format!("the peer is in {}: {error}", file.display()))?
+        answer
+            .map_err(|error| format!("the peer is in {}, which cannot be entered: {}", file.display(), error.source))?
     }
 
     /// `command` as it has to be typed to have it done where the peer is.
