@@ -10,6 +10,7 @@ use crate::blast::args::BlastArgs;
 use crate::blast::command::{BlastError, blast};
 use crate::control::client::{ClientError, call};
 use crate::control::config::{Config, Source, default_control};
+use crate::control::doctor::{self, DoctorArgs, DoctorError};
 use crate::control::listen::{Listen, ServiceSpec};
 use crate::control::logs::{self, LogFormat};
 use crate::control::preflight;
@@ -143,6 +144,8 @@ enum Commands {
     /// Open connections to a target, at a rate or so many at once, and measure it
     #[command(after_help = BLAST_EXAMPLES)]
     Blast(BlastArgs),
+    /// Say whether this machine can serve, what would make it serve worse than it could, and what mends that
+    Doctor(DoctorArgs),
     /// Make a lab of two network namespaces joined by a veth pair, and drive responders in it with kernel sockets
     Lab(lab::LabArgs),
 }
@@ -259,6 +262,9 @@ enum Failure {
     /// The load generator: the status is its.
     #[error(transparent)]
     Blast(#[from] BlastError),
+    /// The machine cannot serve, or that could not be said: exit status 1.
+    #[error(transparent)]
+    Doctor(#[from] DoctorError),
     /// The lab or its clients: the status is theirs.
     #[error(transparent)]
     Lab(#[from] lab::RunError),
@@ -274,7 +280,8 @@ impl Failure {
             | Self::Path { .. }
             | Self::NotDrained(_)
             | Self::Serve(_)
-            | Self::Worker(_) => 1,
+            | Self::Worker(_)
+            | Self::Doctor(_) => 1,
             Self::Blast(error) => error.exit_status(),
             Self::Lab(error) => error.exit_status(),
         }
@@ -296,6 +303,7 @@ pub fn main() -> ExitCode {
         Commands::Reload { server, config, listen, json } => reload(&server, config.as_deref(), listen, json),
         Commands::Drain { server, timeout, json } => drain(&server, timeout, json),
         Commands::Blast(args) => blast(&args).map_err(Failure::Blast),
+        Commands::Doctor(args) => doctor::run(args).map_err(Failure::Doctor),
         Commands::Lab(args) => lab::run(args).map_err(Failure::Lab),
     };
     match outcome {

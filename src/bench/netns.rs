@@ -30,7 +30,8 @@ pub(super) fn path(name: &str) -> PathBuf {
     PathBuf::from(NAMED_NAMESPACES).join(name)
 }
 
-/// Runs `work` on a new thread inside the network namespace `namespace` and returns what it returns.
+/// Runs `work` on a new thread inside the network namespace `namespace` and returns what it returns. A namespace without
+/// a name is meant by the absolute path of a file that stands for it, such as `/proc/1/ns/net`.
 ///
 /// # Errors
 ///
@@ -52,6 +53,12 @@ pub fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_namespace_is_meant_by_its_name_or_by_an_absolute_path() {
+        assert_eq!(path("hf"), PathBuf::from("/var/run/netns/hf"));
+        assert_eq!(path("/proc/1/ns/net"), PathBuf::from("/proc/1/ns/net"));
+    }
 
     #[test]
     fn a_namespace_that_is_not_there_is_an_error_and_nothing_runs() {

@@ -1,4 +1,5 @@
-//! What the kernel says about one network interface, asked over rtnetlink (RTM_GETLINK).
+//! What the kernel says about one network interface, asked over rtnetlink (RTM_GETLINK), and the id by which it names
+//! another network namespace when it does (RTM_GETNSID).
 //!
 //! Not from /sys, because /sys shows the namespace it was mounted in and rtnetlink the one of the calling thread; and only
 //! rtnetlink tells a veth from other virtual interfaces, and an XDP program from none. The numbers of queues in use are
@@ -7,6 +8,7 @@
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// One interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +29,17 @@ pub struct Link {
     pub kind: Option<String>,
     /// The XDP program that is attached.
     pub xdp: Option<XdpProgram>,
+    /// The interface that this one belongs to.
+    pub joined: Option<Joined>,
+}
+
+/// The interface that another one belongs to: the other end of a veth, or what a VLAN stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// Its index in its network namespace.
+    pub index: u32,
+    /// The id of that namespace, as [`namespace_id`] says it; `None` if it is the namespace of the interface itself.
+    pub namespace: Option<i32>,
 }
 
 /// An XDP program on an interface.
@@ -50,28 +63,65 @@ impl Link {
     ///
     /// If the kernel cannot be asked, or answers what is not understood.
     pub fn query(name: &str) -> io::Result<Option<Link>> {
-        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-        send(&socket, &request(name), SendFlags::empty())?;
-        let mut buffer = vec![0_u8; 64 * 1024];
-        let (length, _) = recv(&socket, buffer.as_mut_slice(), RecvFlags::empty())?;
-        parse(&buffer[..length])
+        parse(&exchange(&request(name))?)
     }
+}
+
+/// The id that this thread's network namespace has for the one behind `namespace`; `None` if it has none.
+///
+/// # Errors
+///
+/// If that is no network namespace, or the kernel answers what is not understood.
+pub fn namespace_id(namespace: BorrowedFd<'_>) -> io::Result<Option<i32>> {
+    let odd = || io::Error::new(io::ErrorKind::InvalidData, "an answer to RTM_GETNSID that is not understood");
+    let fd = u32::try_from(namespace.as_raw_fd()).expect("a descriptor is not negative");
+    let mut body = vec![0; RTGEN_BYTES];
+    attribute(&mut body, NETNSA_FD, &fd.to_ne_bytes());
+    let answer = exchange(&message(RTM_GETNSID, &body))?;
+    match u16_at(&answer, 4).ok_or_else(odd)? {
+        RTM_NEWNSID => {
+            let found = attributes(answer.get(HEADER_BYTES + RTGEN_BYTES..).unwrap_or_default());
+            let id = found.into_iter().find(|(kind, _)| *kind == NETNSA_NSID).and_then(|(_, id)| u32_at(id, 0));
+            // -1 says that there is none.
+            Ok(Some(id.ok_or_else(odd)?.cast_signed()).filter(|id| *id >= 0))
+        }
+        NLMSG_ERROR => Err(refusal(&answer).ok_or_else(odd)?),
+        _ => Err(odd()),
+    }
+}
+
+/// Sends a request and receives the one message of the answer.
+fn exchange(request: &[u8]) -> io::Result<Vec<u8>> {
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    send(&socket, request, SendFlags::empty())?;
+    let mut buffer = vec![0_u8; 64 * 1024];
+    let (length, _) = recv(&socket, buffer.as_mut_slice(), RecvFlags::empty())?;
+    buffer.truncate(length);
+    Ok(buffer)
 }
 
 const NLMSG_ERROR: u16 = 2;
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
+const RTM_NEWNSID: u16 = 88;
+const RTM_GETNSID: u16 = 90;
 const NLM_F_REQUEST: u16 = 1;
-/// Bytes of nlmsghdr and of ifinfomsg.
+/// Bytes of nlmsghdr, of ifinfomsg, and of rtgenmsg with its padding.
 const HEADER_BYTES: usize = 16;
 const IFINFO_BYTES: usize = 16;
+const RTGEN_BYTES: usize = 4;
+
+const NETNSA_NSID: u16 = 1;
+const NETNSA_FD: u16 = 3;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_EXT_MASK: u16 = 29;
+const IFLA_LINK_NETNSID: u16 = 37;
 const RTEXT_FILTER_SKIP_STATS: u32 = 8;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
@@ -88,9 +138,14 @@ fn request(name: &str) -> Vec<u8> {
     let mut body = vec![0; IFINFO_BYTES];
     attribute(&mut body, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
     attribute(&mut body, IFLA_IFNAME, &[name.as_bytes(), &[0]].concat());
-    let length = u32::try_from(HEADER_BYTES + body.len()).expect("an interface name is short");
+    message(RTM_GETLINK, &body)
+}
+
+/// A request of that type.
+fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(HEADER_BYTES + body.len()).expect("a request of ours is short");
     let mut message = length.to_ne_bytes().to_vec();
-    message.extend(RTM_GETLINK.to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
     message.extend(NLM_F_REQUEST.to_ne_bytes());
     message.extend([0; 8]);
     message.extend(body);
@@ -129,15 +184,18 @@ fn parse(message: &[u8]) -> io::Result<Option<Link>> {
     let odd = || io::Error::new(io::ErrorKind::InvalidData, "an answer to RTM_GETLINK that is not understood");
     match u16_at(message, 4).ok_or_else(odd)? {
         RTM_NEWLINK => newlink(&message[HEADER_BYTES.min(message.len())..]).map(Some).ok_or_else(odd),
-        NLMSG_ERROR => {
-            let code = u32_at(message, HEADER_BYTES).ok_or_else(odd)?.cast_signed();
-            match code.checked_neg().ok_or_else(odd)? {
-                error if error == Errno::NODEV.raw_os_error() => Ok(None),
-                error => Err(io::Error::from_raw_os_error(error)),
-            }
-        }
+        NLMSG_ERROR => match refusal(message).ok_or_else(odd)? {
+            error if error.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => Ok(None),
+            error => Err(error),
+        },
         _ => Err(odd()),
     }
+}
+
+/// The error in an NLMSG_ERROR; `None` if the message is too short to have one.
+fn refusal(message: &[u8]) -> Option<io::Error> {
+    let code = u32_at(message, HEADER_BYTES)?.cast_signed();
+    Some(io::Error::from_raw_os_error(code.checked_neg()?))
 }
 
 /// ifinfomsg and its attributes.
@@ -150,8 +208,11 @@ fn newlink(body: &[u8]) -> Option<Link> {
         loopback: flags & IFF_LOOPBACK != 0,
         ..Link::default()
     };
+    let (mut other, mut namespace) = (None, None);
     for (kind, value) in attributes(body.get(IFINFO_BYTES..)?) {
         match kind {
+            IFLA_LINK => other = u32_at(value, 0),
+            IFLA_LINK_NETNSID => namespace = u32_at(value, 0).map(u32::cast_signed),
             IFLA_ADDRESS => link.mac = value.try_into().ok(),
             IFLA_MTU => link.mtu = u32_at(value, 0)?,
             IFLA_LINKINFO => {
@@ -162,6 +223,8 @@ fn newlink(body: &[u8]) -> Option<Link> {
             _ => {}
         }
     }
+    // 0 is no index: the other end of a veth that is going away, or of a tunnel that has none.
+    link.joined = other.filter(|index| *index != 0).map(|index| Joined { index, namespace });
     Some(link)
 }
 
@@ -182,6 +245,7 @@ fn xdp_program(value: &[u8]) -> Option<XdpProgram> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::os::fd::AsFd as _;
 
     fn nested(parts: &[(u16, &[u8])]) -> Vec<u8> {
         let mut body = Vec::new();
@@ -189,13 +253,6 @@ mod tests {
             attribute(&mut body, *kind, value);
         }
         body
-    }
-
-    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
-        let mut message = vec![0; HEADER_BYTES];
-        message[4..6].copy_from_slice(&kind.to_ne_bytes());
-        message.extend(body);
-        message
     }
 
     #[test]
@@ -207,6 +264,8 @@ mod tests {
             (IFLA_IFNAME, b"hf0\0"),
             (IFLA_ADDRESS, &[2, 0, 0, 0, 0, 1]),
             (IFLA_MTU, &1500_u32.to_ne_bytes()),
+            (IFLA_LINK, &8_u32.to_ne_bytes()),
+            (IFLA_LINK_NETNSID, &2_i32.to_ne_bytes()),
             (IFLA_LINKINFO | 0x8000, &nested(&[(IFLA_INFO_KIND, b"veth\0")])),
             (IFLA_XDP | 0x8000, &nested(&[(IFLA_XDP_ATTACHED, &[2]), (IFLA_XDP_PROG_ID, &9_u32.to_ne_bytes())])),
         ]));
@@ -220,6 +279,7 @@ mod tests {
             loopback: false,
             kind: Some("veth".into()),
             xdp: Some(XdpProgram { mode: "generic", id: 9 }),
+            joined: Some(Joined { index: 8, namespace: Some(2) }),
         };
         assert_eq!(link, expected);
         assert!(link.is_veth());
@@ -241,6 +301,15 @@ mod tests {
         let lo = Link::query("lo").unwrap().expect("every namespace has lo");
         assert!(lo.loopback && !lo.is_veth() && lo.index == 1, "{lo:?}");
         assert_eq!(Link::query("hfcf-none").unwrap(), None);
+    }
+
+    #[test]
+    fn a_namespace_that_was_never_named_has_no_id_and_another_file_is_none() {
+        let own = std::fs::File::open("/proc/self/ns/net").unwrap();
+        // The kernel gives a namespace an id for itself only on demand.
+        assert!(namespace_id(own.as_fd()).is_ok());
+        let other = std::fs::File::open("/proc/self/ns/mnt").unwrap();
+        assert!(namespace_id(other.as_fd()).is_err());
     }
 
     proptest! {

@@ -4,6 +4,7 @@
 //! Everything that stands in the way is reported at once. Whether the driver takes an XDP program or a zero-copy socket is
 //! not judged here: only trying tells, and the attempt reports it.
 
+use super::check::Check;
 use super::config::{Config, cores_for_queues};
 use super::link::Link;
 use super::machine::Facts;
@@ -13,9 +14,13 @@ use crate::engine::Engine;
 use crate::port::xsk::{CHUNK_MOST, MTU_MOST, frame_size};
 use crate::tcp::config::TcpConfig;
 use std::fmt;
+use std::ops::RangeInclusive;
 
 /// The smallest MTU with which hosts must be able to talk (RFC 1122 3.3.3: 576 bytes).
 pub const MIN_MTU: u32 = 576;
+
+/// Kernels that panic when AF_XDP sends in copy mode into the local stack (CVE-2025-40290).
+pub(super) const BROKEN_COPY_MODE: RangeInclusive<(u32, u32, u32)> = (6, 17, 0)..=(6, 17, 10);
 
 /// What the machine adds to the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +79,7 @@ impl fmt::Display for Memory {
 }
 
 /// Bytes in MiB with a decimal.
-fn mib(bytes: u64) -> String {
+pub(super) fn mib(bytes: u64) -> String {
     let tenths = bytes.saturating_mul(10) / (1024 * 1024);
     format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
@@ -100,11 +105,12 @@ pub fn judge(config: &Config, facts: &Facts) -> Result<Preflight, Problems> {
         Ok(Some(link)) => link,
         Ok(None) => {
             let there = format!("there are: {}", facts.interfaces.join(", "));
-            problems.insert(0, interface(config, "does not exist in this network namespace").remedy(there));
+            let missing = interface(config, "does not exist in this network namespace");
+            problems.insert(0, missing.remedy(there).of(Check::Interface));
             return Err(Problems { subject, list: problems });
         }
         Err(error) => {
-            problems.insert(0, interface(config, &format!("cannot be asked about: {error}")));
+            problems.insert(0, interface(config, &format!("cannot be asked about: {error}")).of(Check::Interface));
             return Err(Problems { subject, list: problems });
         }
     };
@@ -147,26 +153,28 @@ fn tcp_for(config: &Config, mtu: u32) -> TcpConfig {
 }
 
 /// What the system lacks, whatever the interface.
-fn system_problems(facts: &Facts) -> Vec<Problem> {
+pub(super) fn system_problems(facts: &Facts) -> Vec<Problem> {
     let mut problems = Vec::new();
     if !facts.missing_capabilities.is_empty() {
         let missing = facts.missing_capabilities.join(", ");
         let remedy = "run as root, or with setcap cap_net_admin,cap_net_raw,cap_bpf,cap_perfmon+ep on the program";
-        problems.push(Problem::new("privilege", format!("{missing} missing")).remedy(remedy));
+        problems.push(Problem::new("privilege", format!("{missing} missing")).remedy(remedy).of(Check::Privileges));
     }
     if let Some(error) = &facts.af_xdp_error {
         let cause = format!("this kernel makes no AF_XDP socket: {error}");
-        problems.push(Problem::new("AF_XDP", cause).remedy("use a kernel with CONFIG_XDP_SOCKETS"));
+        problems.push(Problem::new("AF_XDP", cause).remedy("use a kernel with CONFIG_XDP_SOCKETS").of(Check::AfXdp));
     }
     if release(&facts.kernel).is_some_and(|release| release < (5, 9, 0)) {
         let cause = "has no BPF links for XDP, which come with 5.9";
-        problems.push(Problem::new(format!("kernel {}", facts.kernel), cause).remedy("use a newer kernel"));
+        problems.push(
+            Problem::new(format!("kernel {}", facts.kernel), cause).remedy("use a newer kernel").of(Check::Kernel),
+        );
     }
     problems
 }
 
 /// The three numbers of a kernel release: `6.17.3-1-cloud` is (6, 17, 3). `None` if it does not look like one.
-fn release(text: &str) -> Option<(u32, u32, u32)> {
+pub(super) fn release(text: &str) -> Option<(u32, u32, u32)> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let mut numbers = text[..end].split('.').map(str::parse::<u32>);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next().and_then(Result::ok).unwrap_or(0)))
@@ -177,33 +185,34 @@ fn link_problems(config: &Config, facts: &Facts, link: &Link) -> Vec<Problem> {
     let name = &config.interface;
     let mut problems = Vec::new();
     if link.loopback {
-        problems
-            .push(interface(config, "is the loopback interface, which has no Ethernet frames").remedy("use a veth"));
+        let found = interface(config, "is the loopback interface, which has no Ethernet frames");
+        problems.push(found.remedy("use a veth").of(Check::Address));
     } else if link.mac.is_none() {
-        problems.push(interface(config, "has no Ethernet address").remedy("use an Ethernet interface"));
+        let found = interface(config, "has no Ethernet address").remedy("use an Ethernet interface");
+        problems.push(found.of(Check::Address));
     }
     if !link.up {
-        problems.push(interface(config, "is down").remedy(format!("ip link set {name} up")));
+        problems.push(interface(config, "is down").remedy(format!("ip link set {name} up")).of(Check::State));
     }
     if !link.loopback && !(MIN_MTU..=MTU_MOST).contains(&link.mtu) {
         let cause = format!("has an MTU of {}, and a packet must have {MIN_MTU} to {MTU_MOST} bytes", link.mtu);
-        problems.push(interface(config, &cause).remedy(format!("ip link set {name} mtu 1500")));
+        problems.push(interface(config, &cause).remedy(format!("ip link set {name} mtu 1500")).of(Check::Mtu));
     }
     if let Some(program) = link.xdp {
         let cause = format!("has an XDP program attached already ({}, id {})", program.mode, program.id);
         let look = format!("stop its owner (bpftool net show dev {name})");
         let remedy = facts.xdp_removal.as_ref().map_or(look.clone(), |command| format!("{look}, or {command}"));
-        problems.push(interface(config, &cause).remedy(remedy));
+        problems.push(interface(config, &cause).remedy(remedy).of(Check::XdpProgram));
     }
     if link.is_veth() && config.bind == BindMode::ZeroCopy {
-        problems.push(interface(config, "is a veth, which has no zero-copy").remedy("use --bind copy"));
+        let found = interface(config, "is a veth, which has no zero-copy").remedy("use --bind copy");
+        problems.push(found.of(Check::Driver));
     }
-    let broken = (6, 17, 0)..=(6, 17, 10);
-    if link.kind.is_some() && release(&facts.kernel).is_some_and(|release| broken.contains(&release)) {
+    if link.kind.is_some() && release(&facts.kernel).is_some_and(|release| BROKEN_COPY_MODE.contains(&release)) {
         let what = format!("kernel {}", facts.kernel);
         let cause = "6.17.0 to 6.17.10 panic when AF_XDP sends in copy mode into the local stack (CVE-2025-40290), as it \
                      does on a virtual interface";
-        problems.push(Problem::new(what, cause).remedy("use 6.17.11 or later, or 6.16 or earlier"));
+        problems.push(Problem::new(what, cause).remedy("use 6.17.11 or later, or 6.16 or earlier").of(Check::Kernel));
     }
     problems
 }
@@ -213,7 +222,7 @@ fn queue_problems(config: &Config, facts: &Facts, queues: &[u32]) -> Vec<Problem
     let Facts { rx_queues: rx, tx_queues: tx, .. } = *facts;
     if rx == 0 {
         let remedy = "enter the network namespace with ip netns exec, which mounts its /sys";
-        return vec![interface(config, "shows no queues in /sys/class/net").remedy(remedy)];
+        return vec![interface(config, "shows no queues in /sys/class/net").remedy(remedy).of(Check::Queues)];
     }
     let mut problems = Vec::new();
     let beyond = |count: u32| queues.iter().copied().filter(|queue| *queue >= count).collect::<Vec<_>>();
@@ -221,15 +230,16 @@ fn queue_problems(config: &Config, facts: &Facts, queues: &[u32]) -> Vec<Problem
     if !no_rx.is_empty() {
         let cause = format!("interface {} has {rx} receive queues, from 0", config.interface);
         let remedy = format!("name queues from 0 to {}, or none for all", rx - 1);
-        problems.push(Problem::new(format!("queues {}", Indexes(no_rx)), cause).remedy(remedy));
+        problems.push(Problem::new(format!("queues {}", Indexes(no_rx)), cause).remedy(remedy).of(Check::Queues));
     } else if !no_tx.is_empty() {
         let cause = format!("interface {} sends on {tx} queues only, and drops silently beyond", config.interface);
         let remedy = "give it as many transmit as receive queues (ethtool -L, or numtxqueues of a veth)";
-        problems.push(Problem::new(format!("queues {}", Indexes(no_tx)), cause).remedy(remedy));
+        problems.push(Problem::new(format!("queues {}", Indexes(no_tx)), cause).remedy(remedy).of(Check::Queues));
     }
     if config.queues.is_none() && (config.flows as usize) < queues.len() {
         let what = format!("flows {} for {} queues", config.flows, queues.len());
-        problems.push(Problem::new(what, "each queue needs at least one").remedy("raise flows, or name fewer queues"));
+        let found = Problem::new(what, "each queue needs at least one").remedy("raise flows, or name fewer queues");
+        problems.push(found.of(Check::Queues));
     }
     problems
 }
@@ -242,11 +252,11 @@ fn core_problems(config: &Config, facts: &Facts, queues: &[u32]) -> Vec<Problem>
     if !forbidden.is_empty() {
         let cause = "this process may not run there";
         let remedy = format!("it may on {}", Indexes(facts.cores.clone()));
-        problems.push(Problem::new(format!("cores {}", Indexes(forbidden)), cause).remedy(remedy));
+        problems.push(Problem::new(format!("cores {}", Indexes(forbidden)), cause).remedy(remedy).of(Check::Cores));
     }
     // With queues configured, too, their numbers were compared before.
     if config.queues.is_none() && cores.len() != queues.len() && !queues.is_empty() {
-        problems.push(cores_for_queues(queues, cores));
+        problems.push(cores_for_queues(queues, cores).of(Check::Cores));
     }
     problems
 }
@@ -273,14 +283,15 @@ fn memory_problems(config: &Config, facts: &Facts, memory: &Memory) -> Vec<Probl
     let mut problems = Vec::new();
     if memory.available.is_some_and(|available| memory.total() > available) {
         let what = format!("flows {} and frames {}", config.flows, config.frames);
-        problems.push(Problem::new(what, format!("need {memory}")).remedy("lower flows or frames"));
+        problems.push(Problem::new(what, format!("need {memory}")).remedy("lower flows or frames").of(Check::Memory));
     }
     if let Some(limit) = facts.memlock_bytes
         && !facts.may_lock_memory
         && memory.umem > limit
     {
         let cause = format!("{} of packet memory are more than may be locked ({})", mib(memory.umem), mib(limit));
-        problems.push(Problem::new("memory lock", cause).remedy("raise ulimit -l, add CAP_IPC_LOCK, or lower frames"));
+        let found = Problem::new("memory lock", cause).remedy("raise ulimit -l, add CAP_IPC_LOCK, or lower frames");
+        problems.push(found.of(Check::MemoryLock));
     }
     problems
 }
@@ -338,7 +349,7 @@ mod tests {
             carrier: true,
             loopback: false,
             kind: Some("veth".into()),
-            xdp: None,
+            ..Link::default()
         }
     }
 
@@ -361,7 +372,12 @@ mod tests {
     }
 
     fn problems(config: &Config, facts: &Facts) -> Vec<String> {
-        judge(config, facts).map_or_else(|found| found.list.iter().map(ToString::to_string).collect(), |_| Vec::new())
+        let Err(found) = judge(config, facts) else { return Vec::new() };
+        assert!(
+            found.list.iter().all(|problem| problem.check.is_some()),
+            "doctor could not say where it belongs: {found}"
+        );
+        found.list.iter().map(ToString::to_string).collect()
     }
 
     /// The one problem that a change to the facts makes.

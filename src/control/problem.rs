@@ -1,6 +1,7 @@
 //! What is wrong before anything runs, in the form in which a person reads it: all of it at once, each with its cause
 //! and what to do.
 
+use super::check::Check;
 use std::fmt;
 
 /// One thing that is wrong.
@@ -12,18 +13,26 @@ pub struct Problem {
     pub cause: String,
     /// What to do about it, if the cause does not say so already.
     pub remedy: Option<String>,
+    /// The check that it belongs to; `None` where only a configuration is wrong.
+    pub check: Option<Check>,
 }
 
 impl Problem {
     /// A problem whose cause says what to do.
     pub fn new(what: impl Into<String>, cause: impl Into<String>) -> Self {
-        Self { what: what.into(), cause: cause.into(), remedy: None }
+        Self { what: what.into(), cause: cause.into(), remedy: None, check: None }
     }
 
     /// The same problem with a remedy.
     #[must_use]
     pub fn remedy(self, remedy: impl Into<String>) -> Self {
         Self { remedy: Some(remedy.into()), ..self }
+    }
+
+    /// The same problem as a finding of that check.
+    #[must_use]
+    pub fn of(self, check: Check) -> Self {
+        Self { check: Some(check), ..self }
     }
 }
 

@@ -8,7 +8,7 @@ use super::config::CONTROL_DIRECTORY;
 use super::protocol::{DrainRequest, ErrorCode, FlowsRequest, Refusal, ReloadRequest, Request, answer_line};
 use crate::observe::report::{Drained, Flows, Reloaded, Stats};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FlockOperation, Mode, fchmod, flock};
+use rustix::fs::{Access, FlockOperation, Mode, access, fchmod, flock};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -120,10 +120,7 @@ impl Server {
     /// If a live process serves there, something else is in the way, or the system refuses.
     pub fn start(path: &Path, handler: Arc<dyn Handler>) -> Result<Server, SocketError> {
         let failed = |what| move |source| SocketError::System { path: path.to_owned(), what, source };
-        let directory = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
+        let directory = folder_of(path);
         if directory == Path::new(CONTROL_DIRECTORY) {
             fs::create_dir_all(directory).map_err(failed("make its folder"))?;
         }
@@ -180,11 +177,44 @@ fn locked(directory: &Path) -> io::Result<File> {
     }
 }
 
+/// The folder that a path stands in.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Says, and changes nothing, whether a server could make its socket at `path`.
+///
+/// # Errors
+///
+/// What [`Server::start`] would fail with, as far as that can be told without making the socket.
+pub fn check(path: &Path) -> Result<(), SocketError> {
+    stale(path)?;
+    // A folder that is missing is made, if it is the default one.
+    let folder = folder_of(path);
+    let made = if folder == Path::new(CONTROL_DIRECTORY) && !folder.exists() { folder_of(folder) } else { folder };
+    let writable = access(made, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from);
+    writable.map_err(|source| SocketError::System { path: path.to_owned(), what: "write to its folder", source })
+}
+
 /// Removes the socket of a dead process; refuses anything else that stands at `path`.
 fn clear_stale(path: &Path) -> Result<(), SocketError> {
+    if !stale(path)? {
+        return Ok(());
+    }
+    tracing::info!(path = %path.display(), "replacing the control socket that a dead process left");
+    let removed = fs::remove_file(path);
+    let what = "remove the socket of a dead process";
+    removed.map_err(|source| SocketError::System { path: path.to_owned(), what, source })
+}
+
+/// True if the socket of a dead process stands at `path`, false if nothing does; anything else is in the way.
+fn stale(path: &Path) -> Result<bool, SocketError> {
     let failed = |what| move |source| SocketError::System { path: path.to_owned(), what, source };
     let metadata = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         found => found.map_err(failed("look at the path"))?,
     };
     if !metadata.file_type().is_socket() {
@@ -196,10 +226,7 @@ fn clear_stale(path: &Path) -> Result<(), SocketError> {
             let pid = credentials.map_or_else(|_| "?".into(), |peer| peer.pid.as_raw_nonzero().to_string());
             Err(SocketError::Live { path: path.to_owned(), pid })
         }
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            tracing::info!(path = %path.display(), "replacing the control socket that a dead process left");
-            fs::remove_file(path).map_err(failed("remove the socket of a dead process"))
-        }
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
         Err(error) => Err(failed("find out who serves there")(error)),
     }
 }
@@ -388,6 +415,25 @@ mod tests {
         let mut line = String::new();
         let _ = BufReader::new(stream).read_line(&mut line);
         line
+    }
+
+    #[test]
+    fn whether_a_socket_could_be_made_is_told_without_making_it() {
+        let place = Place::new("check");
+        let path = place.socket();
+        check(&path).unwrap();
+        assert!(!path.exists());
+        let server = place.start();
+        assert!(matches!(check(&path), Err(SocketError::Live { pid, .. }) if pid == std::process::id().to_string()));
+        server.stop();
+        drop(UnixListener::bind(&path).unwrap());
+        check(&path).expect("the socket of a dead process is no obstacle");
+        assert!(path.exists(), "looking removes nothing");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        assert!(matches!(check(&path), Err(SocketError::NotASocket { .. })));
+        let missing = check(&place.0.join("none/s.sock"));
+        assert!(matches!(missing, Err(SocketError::System { what: "write to its folder", .. })), "{missing:?}");
     }
 
     #[test]

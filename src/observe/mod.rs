@@ -1,10 +1,12 @@
-//! Reports: their shape ([`report`]), and their two renderings for people ([`text`]) and for programs ([`json`]).
+//! Reports: their shape ([`report`]), and their two renderings for people ([`text`]) and for programs ([`json`]). What
+//! `doctor` found out about a machine has a shape and a text of its own ([`checkup`]).
 //!
-//! A report is made from published snapshots only. What is not here: how a report gets from a server to whoever asks
+//! A report of a server is made from published snapshots only. What is not here: how a report gets from a server to whoever asks
 //! (control), and any access to a running worker.
 
 #![forbid(unsafe_code)]
 
+pub mod checkup;
 pub mod json;
 pub mod report;
 pub mod text;

@@ -6,7 +6,7 @@
 
 use super::error::SteerError;
 use crate::arch::bpf::{link_detach, xdp_link_create};
-use libbpf_rs::libbpf_sys::{XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
+use libbpf_rs::libbpf_sys::{XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE, bpf_xdp_query_opts};
 use libbpf_rs::query::{LinkInfoIter, LinkTypeInfo};
 use libbpf_rs::{Xdp, XdpFlags};
 use rustix::io::Errno;
@@ -119,10 +119,7 @@ impl fmt::Display for Occupant {
 ///
 /// What the kernel says to the netlink query; there is no such interface, mostly.
 pub fn occupant(ifindex: u32) -> io::Result<Option<Occupant>> {
-    let target = i32::try_from(ifindex).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    // The query is about an interface; the descriptor that the wrapper asks for plays no part in it.
-    let unused = any_socket()?;
-    let found = Xdp::new(unused.as_fd()).query(target, XdpFlags::NONE).map_err(io::Error::other)?;
+    let found = query(ifindex)?;
     let modes = [
         (found.drv_prog_id, XdpMode::Native),
         (found.skb_prog_id, XdpMode::Generic),
@@ -134,6 +131,43 @@ pub fn occupant(ifindex: u32) -> io::Result<Option<Occupant>> {
     };
     let link_id = LinkInfoIter::default().find(is_it).map(|link| link.id);
     Ok(Some(Occupant { program_id, link_id, mode }))
+}
+
+/// What a driver says that it can do for XDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DriverFeatures {
+    /// It runs programs itself (native mode), those that redirect too.
+    pub native: bool,
+    /// It shares frames with AF_XDP sockets (zero-copy).
+    pub zero_copy: bool,
+}
+
+/// What the driver of an interface in the calling thread's network namespace says that it can do. Kernels before 6.3 do
+/// not ask their drivers and answer that it can do nothing.
+///
+/// # Errors
+///
+/// What the kernel says to the netlink query.
+pub fn driver_features(ifindex: u32) -> io::Result<DriverFeatures> {
+    let flags = query(ifindex)?.feature_flags;
+    let has = |wanted: u64| flags & wanted == wanted;
+    Ok(DriverFeatures {
+        native: has(NETDEV_XDP_ACT_BASIC | NETDEV_XDP_ACT_REDIRECT),
+        zero_copy: has(NETDEV_XDP_ACT_XSK_ZEROCOPY),
+    })
+}
+
+/// Bits of enum netdev_xdp_act in linux/netdev.h.
+const NETDEV_XDP_ACT_BASIC: u64 = 1;
+const NETDEV_XDP_ACT_REDIRECT: u64 = 2;
+const NETDEV_XDP_ACT_XSK_ZEROCOPY: u64 = 8;
+
+/// All that the kernel says about XDP on an interface.
+fn query(ifindex: u32) -> io::Result<bpf_xdp_query_opts> {
+    let target = i32::try_from(ifindex).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // The query is about an interface; the descriptor that the wrapper asks for plays no part in it.
+    let unused = any_socket()?;
+    Xdp::new(unused.as_fd()).query(target, XdpFlags::NONE).map_err(io::Error::other)
 }
 
 /// Holds a program on an interface, until it is dropped or the process ends.

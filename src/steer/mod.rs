@@ -12,7 +12,7 @@ pub mod endpoints;
 pub mod error;
 pub mod replies;
 
-pub use attach::{AttachMode, Attached, Interface, Occupant, XdpMode, occupant};
+pub use attach::{AttachMode, Attached, DriverFeatures, Interface, Occupant, XdpMode, driver_features, occupant};
 pub use contract::{SteerCounter, SteerCounters};
 pub use endpoints::Endpoint;
 pub use error::SteerError;

@@ -1,0 +1,119 @@
+//! The other end of a veth, wherever it is: which network namespace has it, and what it is like there.
+//!
+//! The kernel says the other end's index and the id of its namespace. A file that stands for that namespace is looked for
+//! among those that have a name, the first process's, and those of the other processes that may be looked at. Nothing is
+//! changed there.
+
+use super::ethtool::{self, Offloads};
+use crate::bench::netns::inside;
+use crate::control::link::{Joined, Link, namespace_id};
+use crate::steer::Interface;
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// Where `ip netns` keeps its named namespaces.
+const NAMED_NAMESPACES: &str = "/var/run/netns";
+
+/// The other end of a veth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name.
+    pub name: String,
+    /// The file of its network namespace, if that is another one.
+    pub namespace: Option<PathBuf>,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// The transmit queues that it uses; why that cannot be told.
+    pub tx_queues: Result<u32, String>,
+    /// Its offloads; why they cannot be told.
+    pub offloads: Result<Offloads, String>,
+}
+
+impl Peer {
+    /// Looks for it and asks it.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing can be said about it.
+    pub fn find(joined: Joined) -> Result<Self, String> {
+        let Some(id) = joined.namespace else { return ask(joined.index, None) };
+        let file = file_of(id).ok_or(
+            "the peer is in a network namespace that cannot be found from here: run `ethtool -k` and `ethtool -l` there",
+        )?;
+        let path = file.to_str().ok_or("the namespace of the peer has a name that is not text")?;
+        let answer = inside(path, || ask(joined.index, Some(file.clone())));
+        answer
+            .map_err(|error| format!("the peer is in {}, which cannot be entered: {}", file.display(), error.source))?
+    }
+
+    /// `command` as it has to be typed to have it done where the peer is.
+    pub fn there(&self, command: &str) -> String {
+        let Some(namespace) = &self.namespace else { return command.to_owned() };
+        match namespace.strip_prefix(NAMED_NAMESPACES) {
+            Ok(name) => format!("ip netns exec {} {command}", name.display()),
+            Err(_) => format!("nsenter --net={} {command}", namespace.display()),
+        }
+    }
+}
+
+/// Asks about the interface with this index in the namespace of the calling thread.
+fn ask(index: u32, namespace: Option<PathBuf>) -> Result<Peer, String> {
+    let name = Interface::from_index(index).name.ok_or("the peer is going away")?;
+    let link = Link::query(&name).map_err(|error| format!("the peer {name} cannot be asked about: {error}"))?;
+    let link = link.ok_or_else(|| format!("the peer {name} is going away"))?;
+    let (tx_queues, offloads) = (ethtool::tx_queues(&name), Offloads::ask(&name));
+    Ok(Peer { name, namespace, mtu: link.mtu, tx_queues, offloads })
+}
+
+/// A file that stands for the network namespace with this id.
+fn file_of(id: i32) -> Option<PathBuf> {
+    let mut seen = HashSet::new();
+    candidates().find(|path| {
+        let Ok(file) = File::open(path) else { return false };
+        // Most processes are in the same few namespaces.
+        let Ok(metadata) = file.metadata() else { return false };
+        seen.insert((metadata.dev(), metadata.ino())) && namespace_id(file.as_fd()).is_ok_and(|found| found == Some(id))
+    })
+}
+
+/// Files that stand for network namespaces, those with a name first.
+fn candidates() -> impl Iterator<Item = PathBuf> {
+    let entries = |folder: &str| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let named = entries(NAMED_NAMESPACES);
+    let is_process = |path: &PathBuf| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let processes = entries("/proc").filter(is_process).map(|process| process.join("ns/net"));
+    named.chain([Path::new("/proc/1/ns/net").to_owned()]).chain(processes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(namespace: Option<&str>) -> Peer {
+        Peer {
+            name: "hf1".into(),
+            namespace: namespace.map(PathBuf::from),
+            mtu: 1500,
+            tx_queues: Ok(1),
+            offloads: Ok(Offloads::default()),
+        }
+    }
+
+    #[test]
+    fn a_command_is_given_as_it_has_to_be_typed() {
+        assert_eq!(peer(None).there("ethtool -k hf1"), "ethtool -k hf1");
+        assert_eq!(peer(Some("/var/run/netns/lab")).there("ip link"), "ip netns exec lab ip link");
+        assert_eq!(peer(Some("/proc/1/ns/net")).there("ip link"), "nsenter --net=/proc/1/ns/net ip link");
+    }
+
+    #[test]
+    fn a_namespace_that_nobody_stands_for_is_not_found() {
+        let error = Peer::find(Joined { index: 1, namespace: Some(i32::MAX) }).unwrap_err();
+        assert!(error.contains("cannot be found from here"), "{error}");
+    }
+}
