@@ -146,7 +146,7 @@ impl Pair {
     }
 
     /// Turns until the run is over, with a cable that carries if it is to, and checks what must hold whatever happened.
-    fn to_the_end(mut self, carries: bool) -> Tally {
+    fn finish(mut self, carries: bool) -> Tally {
         while !self.client.is_over() {
             assert!(self.now.0 < 60 * SECOND, "the run has no end: {:?}", self.watch.progress());
             self.turn(carries);
@@ -172,7 +172,7 @@ impl Pair {
 }
 
 fn run(plan: Plan) -> Tally {
-    Pair::new(&plan).to_the_end(true)
+    Pair::new(&plan).finish(true)
 }
 
 /// All that were attempted were completed, and measured.
@@ -210,7 +210,7 @@ fn a_concurrency_is_held_exactly_until_the_end() {
     let Progress { open, in_progress, .. } = pair.watch.progress();
     assert_eq!((open, in_progress), (3_000, 3_000));
     assert_eq!(pair.server.engine().states()[State::Established.index()], 3_000, "and so the server sees it");
-    let tally = pair.to_the_end(true);
+    let tally = pair.finish(true);
     assert_eq!(tally.attempted, 3_000);
     assert_all_completed(&tally);
 }
@@ -222,7 +222,7 @@ fn rate_and_concurrency_are_held_together() {
         pair.until(at * SECOND / 10);
         assert_eq!(pair.watch.progress().open, 500, "after {at} tenths of a second");
     }
-    let tally = pair.to_the_end(true);
+    let tally = pair.finish(true);
     assert_eq!(tally.attempted, 4_000);
     assert_all_completed(&tally);
     assert!(tally.latency[Phase::Total.index()].max() < 10_000 * MICRO, "the time of the hold is not part of it");
@@ -234,7 +234,7 @@ fn connections_are_held_for_the_time_given() {
     pair.until(SECOND + SECOND / 2);
     let open = pair.watch.progress().open;
     assert!((490..=510).contains(&open), "{open} are open");
-    assert_all_completed(&pair.to_the_end(true));
+    assert_all_completed(&pair.finish(true));
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn connections_are_held_to_their_end_when_no_more_are_to_be_made() {
     let mut pair = Pair::new(&plan);
     pair.until(SECOND - 100_000 * MICRO);
     assert_eq!(pair.watch.progress().open, 10, "not closed before their time");
-    assert_all_completed(&pair.to_the_end(true));
+    assert_all_completed(&pair.finish(true));
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn what_does_not_go_as_planned_is_counted_by_its_reason() {
 
 #[test]
 fn without_a_link_every_handshake_times_out_and_the_run_ends() {
-    let tally = Pair::new(&Plan { connections: Some(600), ..plan() }).to_the_end(false);
+    let tally = Pair::new(&Plan { connections: Some(600), ..plan() }).finish(false);
     let lost = tally.failed[Reason::HandshakeTimeout.index()] + tally.failed[Reason::Unfinished.index()];
     assert_eq!((tally.established, lost), (0, tally.attempted), "{:?}", tally.failed);
     assert!(tally.failed[Reason::HandshakeTimeout.index()] > 0);
@@ -319,7 +319,7 @@ fn a_run_that_is_stopped_closes_what_is_open_and_keeps_its_result() {
     pair.until(SECOND / 2);
     pair.watch.stop();
     let stopped = pair.now.0;
-    let tally = pair.to_the_end(true);
+    let tally = pair.finish(true);
     assert_eq!(tally.attempted, 1_000);
     assert_all_completed(&tally);
     assert!((SECOND / 2..SECOND / 2 + 1_000_000).contains(&tally.sending_ns), "{} at {stopped}", tally.sending_ns);
