@@ -1,10 +1,14 @@
-//! Reports: their shape ([`report`]), and their two renderings for people ([`text`]) and for programs ([`json`]).
+//! Reports: their shape ([`report`]), and their renderings for people ([`text`]; [`page`] and [`chart`] are what HTML
+//! pages are made of) and for programs ([`json`]).
 //!
 //! A report is made from published snapshots only. What is not here: how a report gets from a server to whoever asks
-//! (control), and any access to a running worker.
+//! (control), the pages of single commands (theirs), and any access to a running worker.
 
 #![forbid(unsafe_code)]
 
+pub mod chart;
 pub mod json;
+pub mod number;
+pub mod page;
 pub mod report;
 pub mod text;
