@@ -3,6 +3,7 @@
 //! What is deliberately not here: TCP (the engine's), and rings (the port's).
 #![forbid(unsafe_code)]
 
+pub mod html;
 pub mod pace;
 pub mod report;
 pub mod tally;

@@ -248,7 +248,7 @@ impl Connections {
 }
 
 /// What may be done about a failure.
-fn hint(reason: &str) -> &'static str {
+pub fn hint(reason: &str) -> &'static str {
     match reason {
         "refused" => "nothing listens there, or its backlog is full",
         "reset" => "the target gave the connection up",

@@ -121,6 +121,8 @@ pub fn paragraph(text: &str) -> String {
 pub enum Cell {
     /// Text, at the left.
     Text(String),
+    /// Text, and below it a remark.
+    Noted(String, String),
     /// HTML of a number, at the right; see [`count`] and [`measure`].
     Number(String),
 }
@@ -134,6 +136,7 @@ impl Cell {
     fn html(&self) -> (&'static str, String) {
         match self {
             Self::Text(text) => ("", escape(text)),
+            Self::Noted(text, note) => ("", format!("{}<span class=\"note\">{}</span>", escape(text), escape(note))),
             Self::Number(html) => (" class=\"n\"", html.clone()),
         }
     }
@@ -218,12 +221,13 @@ p{margin:0 0 10px;max-width:72ch;overflow-wrap:anywhere}
 .verdict p{margin:2px 0 0}
 .columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(310px,1fr));column-gap:56px}
 .scroll{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-size:15px}
+table{border-collapse:collapse;width:100%;font-size:15px;margin:0 0 14px}
 th,td{padding:5px 14px 5px 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line);font-weight:400}
 th:last-child,td:last-child{padding-right:0}
 td{overflow-wrap:anywhere}
 thead th{color:var(--grey);font-size:13px;vertical-align:bottom}
-tbody th{color:var(--grey)}
+th.n:first-child{width:1%}
+.note{display:block;color:var(--grey);font-size:.9em}
 .n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 figure{margin:0 0 22px}
 figcaption{font-size:14px;color:var(--grey);margin:0 0 4px;max-width:88ch}
@@ -234,6 +238,7 @@ svg text{fill:var(--ink);font-size:13px;font-variant-numeric:tabular-nums}
 svg .soft{fill:var(--grey)}
 svg .name{fill:var(--c);font-weight:600}
 svg .grid{stroke:var(--line);stroke-width:1}
+svg .faint{stroke-opacity:.45}
 svg .base{stroke:var(--grey);stroke-width:1}
 svg .stroke{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 svg .thin{fill:none;stroke:var(--c);stroke-width:1}
@@ -248,7 +253,9 @@ code{font:0.94em ui-monospace,'Liberation Mono',Menlo,Consolas,monospace}
  header{padding-top:20px}
  h1{font-size:22px}
  .columns{grid-template-columns:minmax(0,1fr)}
- th,td{padding-right:10px}
+ table{font-size:13.5px}
+ thead th{font-size:12px}
+ th,td{padding-right:8px}
  svg.wide{display:none}
  svg.narrow{display:block}
 }

@@ -18,6 +18,8 @@ pub struct Axis {
     low: f64,
     high: f64,
     written: fn(f64) -> String,
+    /// Most intervals between ticks, so that an axis ends at one of them.
+    most: u32,
     /// Places with a text of their own, for an axis that does not write what it counts.
     named: Vec<(f64, String)>,
 }
@@ -39,13 +41,13 @@ impl Axis {
     pub fn linear(label: &str, low: f64, high: f64, written: fn(f64) -> String) -> Self {
         // A chart of nothing, or of a single value, still has an axis.
         let high = if high.is_finite() && high > low { high } else { low + 1.0 };
-        Self { label: label.to_owned(), scale: Scale::Linear, low, high, written, named: Vec::new() }
+        Self { label: label.to_owned(), scale: Scale::Linear, low, high, written, most: MOST_TICKS, named: Vec::new() }
     }
 
-    /// From 0 evenly up to the first round value that is not below `high`.
-    pub fn from_zero(label: &str, high: f64, written: fn(f64) -> String) -> Self {
-        let mut axis = Self::linear(label, 0.0, high, written);
-        let step = round_step(axis.high / 5.0);
+    /// From 0 evenly up to the first round value that is not below `high`, in at most `steps` round steps.
+    pub fn from_zero(label: &str, high: f64, steps: u32, written: fn(f64) -> String) -> Self {
+        let mut axis = Self { most: steps, ..Self::linear(label, 0.0, high, written) };
+        let step = round_step(axis.high / f64::from(steps.max(1)));
         axis.high = (axis.high / step - 1e-9).ceil() * step;
         axis
     }
@@ -60,7 +62,7 @@ impl Axis {
             // A single value stands in the middle.
             (low, high) = (low / 2.0, high * 2.0);
         }
-        Self { label: label.to_owned(), scale: Scale::Log, low, high, written, named: Vec::new() }
+        Self { label: label.to_owned(), scale: Scale::Log, low, high, written, most: MOST_TICKS, named: Vec::new() }
     }
 
     /// Shares on the scale on which tails are looked at: 90, 99, 99.9 percent and so on are equally far apart. Values on it
@@ -75,7 +77,15 @@ impl Axis {
             (nines, format!("{} %", number::trimmed(percent, 9)))
         }));
         named.push((high, "max".to_owned()));
-        Self { label: label.to_owned(), scale: Scale::Linear, low: 0.0, high, written: number::short, named }
+        Self {
+            label: label.to_owned(),
+            scale: Scale::Linear,
+            low: 0.0,
+            high,
+            written: number::short,
+            most: MOST_TICKS,
+            named,
+        }
     }
 
     /// Where a share of less than 1 stands on [`Axis::percentiles`].
@@ -99,6 +109,7 @@ impl Axis {
 
     /// Round values along the axis, about as many as wanted.
     pub fn ticks(&self, wanted: u32) -> Vec<Tick> {
+        let wanted = wanted.min(self.most);
         let named = self.named.iter().map(|(value, text)| (*value, Some(text.clone())));
         let values: Vec<(f64, Option<String>)> = match self.scale {
             _ if !self.named.is_empty() => named.collect(),
@@ -191,7 +202,7 @@ mod tests {
             (97_000.0, "0 20k 40k 60k 80k 100k"),
             (1.0, "0 0.2 0.4 0.6 0.8 1"),
         ] {
-            let axis = Axis::from_zero("", high, number::short);
+            let axis = Axis::from_zero("", high, 5, number::short);
             assert_eq!(texts(&axis, 5), expected, "{high}");
             assert!(axis.place(high) <= 1.0 && axis.ticks(5).last().unwrap().place > 0.999, "{high}");
         }

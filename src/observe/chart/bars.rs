@@ -2,7 +2,7 @@
 //! whisker. Names stand above the bars so that a long one fits on any screen.
 
 use super::super::page::{Colour, escape};
-use super::{Axis, LINE, Size, both, fitting, ticks_in, width_of};
+use super::{Axis, LINE, Size, both, fitting, ticks_in, width_of_name};
 use std::fmt::Write as _;
 
 /// One bar.
@@ -49,9 +49,9 @@ impl BarChart {
     fn draw(&self, size: Size) -> (f64, String) {
         let mut svg = String::new();
         let bottom = self.bars.iter().fold(4.0, |height, _| height + PITCH);
-        let axis = Axis::from_zero(&self.label, self.longest(), super::super::number::short);
+        let axis = Axis::from_zero(&self.label, self.longest(), 6, super::super::number::short);
         // Behind the longest bar there has to be room for the widest text.
-        let texts = self.bars.iter().map(|bar| width_of(&bar.text)).fold(0.0, f64::max);
+        let texts = self.bars.iter().map(|bar| width_of_name(&bar.text)).fold(0.0, f64::max);
         let (left, right) = (4.0, size.width - texts - 14.0);
         let x = |value: f64| left + axis.place(value) * (right - left);
         let ticks = axis.ticks(ticks_in(right - left, size.pixels_a_tick));
@@ -144,7 +144,7 @@ mod tests {
     fn a_whisker_runs_from_the_least_to_the_most_and_fits() {
         let svg = chart(vec![bar("a", 100.0, Some((90.0, 190.0))), bar("b", 50.0, None)]);
         assert_eq!(svg.matches("class=\"whisker\"").count(), 2, "one bar has a spread, drawn in two sizes");
-        let axis = Axis::from_zero("", 190.0, |_| String::new());
+        let axis = Axis::from_zero("", 190.0, 5, |_| String::new());
         assert!((axis.place(190.0) - 0.95).abs() < 0.01);
         assert!(svg.contains(">200<"), "{svg}");
     }

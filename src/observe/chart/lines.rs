@@ -1,7 +1,7 @@
 //! Lines, steps, areas and marks over two axes, with their names at their ends.
 
 use super::super::page::{Colour, escape};
-use super::{Axis, LINE, Size, both, fitting, spread, ticks_in, width_of};
+use super::{Axis, LINE, Size, both, fitting, spread, ticks_in, width_of, width_of_name};
 use std::fmt::Write as _;
 
 /// How a series of points is drawn.
@@ -56,6 +56,9 @@ pub struct LineChart {
     pub lines: Vec<Line>,
     /// Height of the plot without what stands around it, in pixels.
     pub height: f64,
+    /// A tick's text and a series' name that there is to be room for in any case, so that charts under one another have their
+    /// axes at the same places; or empty.
+    pub room: [&'static str; 2],
 }
 
 /// Where the plot lies in the picture.
@@ -69,7 +72,11 @@ struct Plot<'a> {
 }
 
 /// Room above the plot for the label of the vertical axis.
-const ABOVE: f64 = 26.0;
+const ABOVE: f64 = 31.0;
+/// Room for a mark in the legend, and for what keeps its name from the next.
+const BESIDE_NAME: f64 = 32.0;
+/// Pixels of the vertical axis for each tick on it.
+const PIXELS_A_LEVEL: f64 = 44.0;
 /// Room below the plot for ticks and the label of the horizontal axis.
 const BELOW: f64 = 44.0;
 
@@ -103,13 +110,18 @@ impl Line {
 
 impl<'a> Plot<'a> {
     fn of(chart: &'a LineChart, size: Size) -> Self {
-        let (top, bottom) = (ABOVE, ABOVE + chart.height);
-        let ticks = chart.y.ticks(ticks_in(chart.height, 45.0));
-        let widest = |texts: &mut dyn Iterator<Item = f64>| texts.fold(0.0, f64::max);
-        let left = widest(&mut ticks.iter().filter_map(|tick| tick.text.as_deref()).map(width_of)) + 10.0;
-        let names = widest(&mut chart.joined().map(|line| width_of(&line.name)));
+        let [room_left, room_right] = chart.room;
+        let ticks = chart.y.ticks(ticks_in(chart.height, PIXELS_A_LEVEL));
+        let texts = ticks.iter().filter_map(|tick| tick.text.as_deref());
+        let left = texts.map(width_of).fold(width_of(room_left), f64::max) + 10.0;
+        let names = chart.joined().map(|line| width_of_name(&line.name)).fold(width_of_name(room_right), f64::max);
         let right = size.width - if names > 0.0 { names + 16.0 } else { 18.0 };
-        Self { chart, size, left, right, top, bottom }
+        let marks = chart.lines.iter().filter(|line| line.look.is_marks());
+        let legend: f64 = marks.map(|line| width_of_name(&line.name) + BESIDE_NAME).sum();
+        // The legend stands beside the vertical axis's label, or above it where there is no room.
+        let fits = width_of(&chart.y.label) + legend <= right;
+        let top = if fits { ABOVE } else { ABOVE + LINE };
+        Self { chart, size, left, right, top, bottom: top + chart.height }
     }
 
     fn x(&self, value: f64) -> f64 {
@@ -121,12 +133,13 @@ impl<'a> Plot<'a> {
     }
 
     fn draw_y_axis(&self, svg: &mut String) {
-        let label = escape(&self.chart.y.label);
-        let _ = writeln!(svg, "<text class=\"soft\" x=\"0\" y=\"12\">{label}</text>");
-        for tick in self.chart.y.ticks(ticks_in(self.chart.height, 45.0)) {
+        let (y, label) = (self.top - ABOVE + 12.0, escape(&self.chart.y.label));
+        let _ = writeln!(svg, "<text class=\"soft\" x=\"0\" y=\"{y:.1}\">{label}</text>");
+        for tick in self.chart.y.ticks(ticks_in(self.chart.height, PIXELS_A_LEVEL)) {
             let y = self.bottom - tick.place * (self.bottom - self.top);
             let (left, right) = (self.left, self.right);
-            let _ = writeln!(svg, "<path class=\"grid\" d=\"M{left:.1} {y:.1}H{right:.1}\"/>");
+            let class = if tick.text.is_some() { "grid" } else { "grid faint" };
+            let _ = writeln!(svg, "<path class=\"{class}\" d=\"M{left:.1} {y:.1}H{right:.1}\"/>");
             if let Some(text) = tick.text {
                 let (x, y, text) = (left - 7.0, y + 4.5, escape(&text));
                 let _ =
@@ -208,7 +221,7 @@ impl<'a> Plot<'a> {
         let mut x = self.right;
         for line in self.chart.lines.iter().rev().filter(|line| line.look.is_marks()) {
             let (class, name) = (line.colour.class(), escape(&line.name));
-            x -= width_of(&line.name);
+            x -= width_of_name(&line.name);
             let _ = writeln!(svg, "<text class=\"name {class}\" x=\"{x:.1}\" y=\"12\">{name}</text>");
             let _ = match line.look {
                 Look::Crosses => {
@@ -216,7 +229,7 @@ impl<'a> Plot<'a> {
                 }
                 _ => writeln!(svg, "<circle class=\"fill {class}\" cx=\"{:.1}\" cy=\"7.5\" r=\"4.5\"/>", x - 10.0),
             };
-            x -= 32.0;
+            x -= BESIDE_NAME;
         }
     }
 }
@@ -235,6 +248,7 @@ mod tests {
             y: axis("a second"),
             lines,
             height: 100.0,
+            room: ["", ""],
         };
         chart.svg()
     }
@@ -278,7 +292,7 @@ mod tests {
         let (path, _) = path.split_once('"').unwrap();
         let commands: String = path.chars().filter(char::is_ascii_alphabetic).collect();
         assert_eq!(commands, "MHVH", "{path}");
-        assert!(path.contains(" 26.0H") && path.ends_with("H862.0") && path.contains("V76.0"), "{path}");
+        assert!(path.contains(" 31.0H") && path.ends_with("H862.0") && path.contains("V81.0"), "{path}");
     }
 
     #[test]

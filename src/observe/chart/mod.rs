@@ -45,9 +45,15 @@ fn both(title: &str, summary: &str, draw: impl Fn(Size) -> (f64, String)) -> Str
     SIZES.map(one).concat()
 }
 
-/// How wide a text is drawn, at most, in pixels. Fonts differ, and only the browser knows which one it has.
+/// How wide a text is drawn, at most, in pixels. Only the browser knows which font it has: this has room for DejaVu Sans, the
+/// widest of the usual ones.
 fn width_of(text: &str) -> f64 {
-    text.chars().map(|c| if "iljt.,:; |".contains(c) { 4.5 } else { 7.6 }).sum()
+    text.chars().map(|c| if "iljt.,:; |".contains(c) { 5.2 } else { 8.4 }).sum()
+}
+
+/// How wide a name is drawn, which is bold.
+fn width_of_name(text: &str) -> f64 {
+    width_of(text) * 1.13
 }
 
 /// How many ticks an axis of this length has room for.
