@@ -222,7 +222,8 @@ fn failures(report: &BlastReport) -> String {
         ]
     };
     let rows: Vec<Vec<Cell>> = failed.iter().map(row).collect();
-    chart.svg() + &table(&["reason, and what it means", "connections", "of attempted"], &rows)
+    figure("Failed connections by reason.", &chart.svg())
+        + &table(&["reason, and what it means", "connections", "of attempted"], &rows)
 }
 
 fn generator(generator: &GeneratorReport) -> String {

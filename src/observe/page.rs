@@ -245,6 +245,7 @@ svg .thin{fill:none;stroke:var(--c);stroke-width:1}
 svg .dashed{stroke-dasharray:5 4}
 svg .area{fill:var(--c);fill-opacity:.16}
 svg .fill{fill:var(--c)}
+svg .edge{fill:none;stroke:var(--ground);stroke-width:4.5}
 svg .whisker{fill:none;stroke:var(--ink);stroke-width:1.5}
 footer{color:var(--grey);font-size:13px;padding-top:28px;padding-bottom:36px}
 code{font:0.94em ui-monospace,'Liberation Mono',Menlo,Consolas,monospace}

@@ -28,7 +28,7 @@ pub fn over_time(report: &BlastReport) -> String {
         let summary = format!("At most {} {label}.", number::short(top));
         let x = Axis::linear("seconds since the start", 0.0, end, |seconds| number::trimmed(seconds, 3));
         let y = Axis::from_zero(label, top, steps, number::short);
-        LineChart { title: title.into(), summary, x, y, lines, height, room: ["0.00k", "attempted"] }.svg()
+        LineChart { title: title.into(), summary, x, y, lines, height, room: ["0.00k", "completed"] }.svg()
     };
     let apart = top_failed < top * TOO_LOW_TO_SEE;
     let mut lines = vec![
@@ -114,7 +114,7 @@ pub fn percentiles(phases: &[(&'static str, Colour, &'static str, &Latency)]) ->
     let chart = LineChart {
         title: "Latency percentiles by phase".into(),
         summary: summaries.collect::<Vec<_>>().join("; ") + ".",
-        x: Axis::percentiles("share of connections", last),
+        x: Axis::percentiles("share of connections, %", last),
         y: Axis::log("latency", low, high, number::time),
         lines,
         height: 320.0,

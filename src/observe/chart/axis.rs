@@ -65,16 +65,16 @@ impl Axis {
         Self { label: label.to_owned(), scale: Scale::Log, low, high, written, most: MOST_TICKS, named: Vec::new() }
     }
 
-    /// Shares on the scale on which tails are looked at: 90, 99, 99.9 percent and so on are equally far apart. Values on it
+    /// Shares in percent, on the scale on which tails are looked at: 90, 99, 99.9 percent and so on are equally far apart. Values on it
     /// come from [`Axis::tail`]; `last` is the largest of them, and the longest of all stands beyond it.
     pub fn percentiles(label: &str, last: f64) -> Self {
         let last = if last.is_finite() { last.max(1.0) } else { 1.0 };
         let high = Self::beyond(last);
         let nines = std::iter::successors(Some(1.0), |nines| Some(nines + 1.0)).take(9);
-        let mut named = vec![(0.5f64.recip().log10(), "50 %".to_owned())];
+        let mut named = vec![(0.5f64.recip().log10(), "50".to_owned())];
         named.extend(nines.take_while(|nines| *nines <= last + 0.01).map(|nines| {
             let percent = 100.0 - 10f64.powf(2.0 - nines);
-            (nines, format!("{} %", number::trimmed(percent, 9)))
+            (nines, number::trimmed(percent, 9))
         }));
         named.push((high, "max".to_owned()));
         Self {
@@ -244,11 +244,11 @@ mod tests {
     #[test]
     fn each_further_nine_is_as_far_as_the_one_before() {
         let axis = Axis::percentiles("", Axis::tail(0.9999));
-        assert_eq!(texts(&axis, 0), "50 % 90 % 99 % 99.9 % 99.99 % max");
+        assert_eq!(texts(&axis, 0), "50 90 99 99.9 99.99 max");
         let places: Vec<f64> = axis.ticks(0).iter().map(|tick| tick.place).collect();
         assert!((places[2] - places[1] - (places[4] - places[3])).abs() < 1e-9);
         assert!(places[5] > places[4]);
-        assert_eq!(texts(&Axis::percentiles("", 0.0), 0), "50 % 90 % max");
+        assert_eq!(texts(&Axis::percentiles("", 0.0), 0), "50 90 max");
         assert!(texts(&Axis::percentiles("", Axis::tail(1.0)), 0).ends_with("max"), "a share of 1 is not finite there");
     }
 }

@@ -2,7 +2,7 @@
 //! whisker. Names stand above the bars so that a long one fits on any screen.
 
 use super::super::page::{Colour, escape};
-use super::{Axis, LINE, Size, both, fitting, ticks_in, width_of_name};
+use super::{Axis, LINE, Size, both, fitting, inside, ticks_in, width_of_name};
 use std::fmt::Write as _;
 
 /// One bar.
@@ -71,7 +71,8 @@ impl BarChart {
             draw_bar(&mut svg, bar, top, &x);
             top += PITCH;
         }
-        let (middle, y, label) = ((left + right) / 2.0, bottom + LINE * 2.0 + 4.0, escape(&self.label));
+        let (middle, y, label) =
+            (inside((left + right) / 2.0, &self.label, size), bottom + LINE * 2.0 + 4.0, escape(&self.label));
         let _ = writeln!(
             svg,
             "<path class=\"base\" d=\"M{left:.1} 4V{bottom:.1}\"/>\
@@ -102,12 +103,10 @@ fn draw_bar(svg: &mut String, bar: &Bar, top: f64, x: &impl Fn(f64) -> f64) {
     let mut behind = end;
     if let Some((least, most)) = bar.spread {
         let (least, most) = (x(least), x(most));
-        let _ = writeln!(
-            svg,
-            "<path class=\"whisker\" d=\"M{least:.1} {middle:.1}H{most:.1}M{least:.1} {:.1}v10M{most:.1} {:.1}v10\"/>",
-            middle - 5.0,
-            middle - 5.0
-        );
+        let top = middle - 5.0;
+        let path = format!("M{least:.1} {middle:.1}H{most:.1}M{least:.1} {top:.1}v10M{most:.1} {top:.1}v10");
+        // What lies over the bar would not be seen on a dark one without an edge in the colour of the ground.
+        let _ = writeln!(svg, "<path class=\"edge\" d=\"{path}\"/><path class=\"whisker\" d=\"{path}\"/>");
         behind = behind.max(most);
     }
     let _ =

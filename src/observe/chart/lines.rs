@@ -1,7 +1,7 @@
 //! Lines, steps, areas and marks over two axes, with their names at their ends.
 
 use super::super::page::{Colour, escape};
-use super::{Axis, LINE, Size, both, fitting, spread, ticks_in, width_of, width_of_name};
+use super::{Axis, LINE, Size, both, fitting, inside, spread, ticks_in, width_of, width_of_name};
 use std::fmt::Write as _;
 
 /// How a series of points is drawn.
@@ -162,7 +162,11 @@ impl<'a> Plot<'a> {
                  <text class=\"soft\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{text}</text>"
             );
         }
-        let (x, y, label) = ((left + right) / 2.0, bottom + LINE * 2.0 + 4.0, escape(&self.chart.x.label));
+        let (x, y, label) = (
+            inside((left + right) / 2.0, &self.chart.x.label, self.size),
+            bottom + LINE * 2.0 + 4.0,
+            escape(&self.chart.x.label),
+        );
         let _ = writeln!(svg, "<text class=\"soft\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{label}</text>");
     }
 
@@ -236,8 +240,8 @@ impl<'a> Plot<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::number;
     use super::*;
+    use crate::observe::number;
 
     fn chart(lines: Vec<Line>) -> String {
         let axis = |label| Axis::linear(label, 0.0, 10.0, number::short);

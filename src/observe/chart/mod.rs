@@ -25,7 +25,7 @@ struct Size {
 
 const SIZES: [Size; 2] = [
     Size { class: "wide", width: 880.0, pixels_a_tick: 90.0 },
-    Size { class: "narrow", width: 360.0, pixels_a_tick: 70.0 },
+    Size { class: "narrow", width: 360.0, pixels_a_tick: 44.0 },
 ];
 
 /// Height of a line of text.
@@ -54,6 +54,12 @@ fn width_of(text: &str) -> f64 {
 /// How wide a name is drawn, which is bold.
 fn width_of_name(text: &str) -> f64 {
     width_of(text) * 1.13
+}
+
+/// The place nearest to `middle` where a text around it does not leave the picture.
+fn inside(middle: f64, text: &str, size: Size) -> f64 {
+    let half = (width_of(text) / 2.0).min(size.width / 2.0);
+    middle.clamp(half, size.width - half)
 }
 
 /// How many ticks an axis of this length has room for.
@@ -114,6 +120,14 @@ mod tests {
         let kept: Vec<f64> = fitting(&ticks).iter().map(|(at, _)| *at).collect();
         assert_eq!(kept, [0.0, 100.0, 200.0]);
         assert!(fitting(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_label_stays_in_the_picture() {
+        let narrow = SIZES[1];
+        assert!((inside(100.0, "s", narrow) - 100.0).abs() < 0.01);
+        assert!((inside(100.0, &"w".repeat(30), narrow) - 126.0).abs() < 0.01);
+        assert!((inside(10.0, &"w".repeat(300), narrow) - 180.0).abs() < 0.01, "in the middle, if nothing helps");
     }
 
     #[test]
