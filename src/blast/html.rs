@@ -1,4 +1,4 @@
-//! The report of a run as one HTML page: what it says in words and tables. The charts are in [`charts`], the frame of the
+//! The report of a run as one HTML page: what it says in words and tables. The charts are in `charts`, the frame of the
 //! page in [`crate::observe::page`].
 //!
 //! Every figure is one of the report's, so that page and JSON cannot differ; shares in percent are all that is computed here.
