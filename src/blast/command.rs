@@ -2,6 +2,7 @@
 //! whether it was a success.
 
 use super::args::BlastArgs;
+use super::html;
 use super::plan::{CloseBy, Hold, Plan};
 use super::report::{
     BlastReport, Connections, GeneratorReport, Latencies, Packets, PlanReport, SearchReport, float, micros,
@@ -237,6 +238,9 @@ fn write(args: &BlastArgs, report: &BlastReport) -> Result<(), BlastError> {
     let to_stdout = args.json.as_deref() == Some(Path::new("-"));
     if let Some(path) = args.json.as_deref().filter(|_| !to_stdout) {
         std::fs::write(path, json::line(report) + "\n").map_err(failed(path))?;
+    }
+    if let Some(path) = &args.html {
+        std::fs::write(path, html::page(report)).map_err(failed(path))?;
     }
     let text = if to_stdout { json::line(report) + "\n" } else { report.to_string() };
     let mut out = io::stdout().lock();

@@ -7,13 +7,14 @@
 //! | [`plan`], [`pace`], [`tuples`] | what to open, when, from where |
 //! | [`user`], [`tally`] | one worker: opens, hears, closes, counts |
 //! | [`mod@run`], [`search`] | all workers, once or at many rates |
-//! | [`report`], [`command`] | what comes out, and whether it was a success |
+//! | [`report`], [`html`], [`command`] | what comes out, as text, JSON and a page, and whether it was a success |
 //!
 //! What is deliberately not here: TCP (the engine's), and rings (the port's).
 #![forbid(unsafe_code)]
 
 pub mod args;
 pub mod command;
+pub mod html;
 pub mod next_hop;
 pub mod pace;
 pub mod plan;

@@ -248,7 +248,7 @@ impl Connections {
 }
 
 /// What may be done about a failure.
-fn hint(reason: &str) -> &'static str {
+pub fn hint(reason: &str) -> &'static str {
     match reason {
         "refused" => "nothing listens there, or its backlog is full",
         "reset" => "the target gave the connection up",
@@ -418,6 +418,6 @@ pub(crate) mod tests {
         assert!(latency.percentiles.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1));
         assert_eq!(latency.percentiles.last().map(|(share, _)| *share), Some(1.0));
         assert!((latency.max - 400.0).abs() < 1.0 && (latency.p50 - 200.0).abs() < 1.0);
-        assert_eq!(Latency::of(&super::super::tally::histogram()).percentiles.len(), 0);
+        assert_eq!(Latency::of(&crate::blast::tally::histogram()).percentiles.len(), 0);
     }
 }

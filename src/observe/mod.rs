@@ -1,12 +1,16 @@
-//! Reports: their shape ([`report`]), and their two renderings for people ([`text`]) and for programs ([`json`]). What
-//! `doctor` found out about a machine has a shape and a text of its own ([`checkup`]).
+//! Reports: their shape ([`report`]), and their renderings for people ([`text`]; [`page`] and [`chart`] are what HTML
+//! pages are made of) and for programs ([`json`]). What `doctor` found out about a machine has a shape and a text of its own
+//! ([`checkup`]).
 //!
 //! A report of a server is made from published snapshots only. What is not here: how a report gets from a server to whoever asks
-//! (control), and any access to a running worker.
+//! (control), the pages of single commands (theirs), and any access to a running worker.
 
 #![forbid(unsafe_code)]
 
+pub mod chart;
 pub mod checkup;
 pub mod json;
+pub mod number;
+pub mod page;
 pub mod report;
 pub mod text;
