@@ -22,7 +22,8 @@ const DISCARD_PORT: u16 = 9;
 pub enum NextHopError {
     /// No route.
     #[error(
-        "target {target}: no route to it from {interface}: {cause}; does {interface} have an address in its network? see: ip route get {target}"
+        "target {target}: no route to it from {interface}: {cause}; does {interface} have an address in its network? see: ip route \
+         get {target}; with --dst-mac and --source no route is needed"
     )]
     NoRoute {
         /// Where to.
@@ -114,7 +115,8 @@ struct NeighbourRow {
 /// [`NextHopError::NoRoute`], [`NextHopError::OurOwn`], or iproute2 failed.
 pub fn route(target: IpAddr, interface: &str) -> Result<Route, NextHopError> {
     let text = target.to_string();
-    let arguments = ["-json", "route", "get", &text, "oif", interface];
+    // Without the interface: with it, the kernel takes any address for one on the link.
+    let arguments = ["-json", "route", "get", &text];
     let no_route = |cause: String| NextHopError::NoRoute { target, interface: interface.to_owned(), cause };
     let printed = match command::run("ip", &arguments) {
         Ok(printed) => printed,
@@ -127,7 +129,7 @@ pub fn route(target: IpAddr, interface: &str) -> Result<Route, NextHopError> {
         return Err(NextHopError::OurOwn { target, interface: interface.to_owned() });
     }
     if row.dev != interface {
-        return Err(no_route(format!("the route goes through {}", row.dev)));
+        return Err(no_route(format!("the kernel's goes through {}", row.dev)));
     }
     Ok(Route { hop: row.gateway.unwrap_or(target), source: row.prefsrc })
 }

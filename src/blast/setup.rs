@@ -62,7 +62,10 @@ impl Setup {
             preflight.cores = Facts::gather(&args.interface).last_cores(preflight.queues.len());
         }
         let target = args.target.ip();
-        let route = next_hop::route(target, &args.interface)?;
+        let route = match (args.dst_mac, args.source) {
+            (Some(_), Some(_)) => Route { hop: target, source: None },
+            _ => next_hop::route(target, &args.interface)?,
+        };
         let own = own_addresses(&args.interface);
         let sources = sources(args, &route, &own).map_err(SetupError::Options)?;
         let peer_mac = match args.dst_mac {

@@ -31,6 +31,9 @@ const CLOSE_BUDGET: usize = CALL_BUDGET - OPEN_BUDGET;
 const TUPLE_TRIES: usize = 32;
 /// Handshakes under way at most where no schedule says otherwise: what a target's receive ring has room for.
 const MOST_OPENING: u32 = 512;
+/// Teardowns under way at most when everything is closed at the end of a run; each brings a frame, and as many as the rings of
+/// both ends have room for may be under way.
+const MOST_CLOSING: u64 = 512;
 /// Slots that one turn looks at when everything is to be closed, at most.
 const SCAN_BUDGET: usize = 1_024;
 /// How often a worker publishes where it stands.
@@ -537,6 +540,12 @@ impl Blaster {
     /// Ends, or gives up, connections that are left, some in each turn. True if there was any.
     fn sweep<P: Port>(&mut self, engine: &mut Engine, port: &mut P, now: Now) -> bool {
         let give_up = self.stage == Stage::GivingUp;
+        if !give_up {
+            let opening = u64::from(engine.states()[State::SynSent.index()]);
+            let closing = self.in_progress.saturating_sub(self.open + opening);
+            let room = usize::try_from(MOST_CLOSING.saturating_sub(closing)).unwrap_or(CLOSE_BUDGET);
+            self.closes_left = self.closes_left.min(room);
+        }
         let before = self.closes_left;
         for _ in 0..SCAN_BUDGET {
             if self.closes_left == 0 || self.in_progress == 0 {
