@@ -6,7 +6,7 @@
 //! | Floor | Modules | What they are |
 //! |---|---|---|
 //! | 5 | [`cli`] | the command line |
-//! | 4 | [`control`], [`mod@bench`], [`sim`] | configuration, supervisor, control socket; the veth lab and kernel clients; a deterministic world |
+//! | 4 | [`control`], [`blast`], [`mod@bench`], [`sim`] | configuration, supervisor, control socket; the load generator; the veth lab and kernel clients; a deterministic world |
 //! | 3 | [`worker`], [`steer`], [`observe`] | one thread's loop; the steering program; reports |
 //! | 2 | [`engine`], [`port`] | one worker's TCP; where frames come from and go to. Neither knows the other |
 //! | 1 | [`tcp`], [`flow`], [`timer`], [`service`], [`stats`] | the protocol, its tables, its application side, its counters |
@@ -46,6 +46,8 @@ pub mod worker;
 // Floor 4.
 #[cfg(feature = "xdp")]
 pub mod bench;
+#[cfg(feature = "xdp")]
+pub mod blast;
 #[cfg(feature = "xdp")]
 pub mod control;
 pub mod sim;
