@@ -10,6 +10,9 @@
  * (veth_xdp_flush() in drivers/net/veth.c). One program, because BPF_PROG_RUN waits twice for an RCU grace period, 10 ms or more each, if it runs a program repeatedly that
  * is attached nowhere (bpf_prog_test_run_xdp() enters it into the dispatcher and takes it out again).
  *
+ * A veth pair runs the receiver on the core of the sender, so that a target's core would do our work. If one core is to
+ * do all of it, what arrives is handed over to that core (cpumap), where `handfast_answer` does the same.
+ *
  * What is known of a connection is one 64-bit word, found by the number of its four-tuple: its state and when its SYN was
  * sent, from which its initial sequence number follows. All else is taken from the segment that is answered, so answers
  * need no memory and are given again to a retransmission. A word changes by one atomic operation, and only who changed
@@ -80,6 +83,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct generate_counters);
 } counters SEC(".maps");
+
+/* The core that answers, with handfast_answer as its program. The loader sets size and element, if there is to be one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_CPUMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bpf_cpumap_val);
+} cores SEC(".maps");
 
 /* A segment that arrived, in host byte order. */
 struct segment {
@@ -482,16 +493,23 @@ static __always_inline int send(const struct generate_config *c, struct xdp_md *
 	return bpf_redirect(c->ifindex, 0);
 }
 
-static __always_inline int answer_frame(const struct generate_config *c, struct xdp_md *ctx)
+/* True, and `out` filled, if a frame is a segment from the target to one of our four-tuples. */
+static __always_inline int read_frame(const struct generate_config *c, const struct xdp_md *ctx, struct segment *out)
 {
 	const __u8 *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	return is_ipv4(c) ? read_ipv4(c, data, end, out) : read_ipv6(c, data, end, out);
+}
+
+static __always_inline int answer_frame(const struct generate_config *c, struct xdp_md *ctx)
+{
 	struct segment segment = {};
 	struct answer answer = {};
 	struct generate_counters *mine;
 	__u32 first = 0;
 	__u64 *word;
 
-	if (!(is_ipv4(c) ? read_ipv4(c, data, end, &segment) : read_ipv6(c, data, end, &segment)))
+	if (!read_frame(c, ctx, &segment))
 		return XDP_PASS;
 	mine = bpf_map_lookup_elem(&counters, &first);
 	word = bpf_map_lookup_elem(&connections, &segment.tuple);
@@ -505,12 +523,24 @@ static __always_inline int answer_frame(const struct generate_config *c, struct 
 	return send(c, ctx, &segment, &answer);
 }
 
+/* Runs on the core that frames were handed over to. */
+SEC("xdp/cpumap")
+int handfast_answer(struct xdp_md *ctx)
+{
+	return answer_frame(settings(), ctx);
+}
+
 SEC("xdp")
 int handfast_generate(struct xdp_md *ctx)
 {
 	const struct generate_config *c = settings();
+	struct segment segment = {};
 
-	return ctx->ingress_ifindex == c->ifindex ? answer_frame(c, ctx) : open_connection(c, ctx);
+	if (ctx->ingress_ifindex != c->ifindex)
+		return open_connection(c, ctx);
+	if (!c->hand_over)
+		return answer_frame(c, ctx);
+	return read_frame(c, ctx, &segment) ? bpf_redirect_map(&cores, c->core, XDP_DROP) : XDP_PASS;
 }
 
 /* No helper used here asks for the GPL. */

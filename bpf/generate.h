@@ -88,7 +88,8 @@ struct generate_config {
 	__u32 syn_tcp_sum;
 	__u32 answer_ip_sum;
 	__u32 answer_tcp_sum;
-	__u32 reserved;
+	__u16 core; /* where answers are made, if frames are handed over to one core */
+	__u16 hand_over; /* 1 if they are */
 	__u64 syn[10]; /* frames with all that is the same in each of them, and zeros else; as bytes in memory */
 	__u64 answer[10];
 };

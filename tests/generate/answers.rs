@@ -6,7 +6,7 @@
 
 use crate::live::client_ifindex;
 use crate::world::World;
-use handfast::blast::xdp::{Generator, XdpClose, XdpPlan, XdpTally};
+use handfast::blast::xdp::{Generator, XdpClose, XdpCore, XdpPlan, XdpTally};
 use handfast::steer::AttachMode;
 use handfast::wire::ether::VlanTags;
 use handfast::wire::options::Options;
@@ -51,7 +51,7 @@ fn plan(close: XdpClose) -> XdpPlan {
         duration: Duration::from_secs(1),
         grace: Duration::ZERO,
         mode: AttachMode::Native,
-        core: None,
+        core: XdpCore::Any,
     }
 }
 

@@ -2,7 +2,7 @@
 //! loses none; then the books agree to the connection.
 
 use crate::world::{PATIENCE, V4, V6, World, server};
-use handfast::blast::xdp::{Generator, XdpClose, XdpError, XdpPlan, XdpTally};
+use handfast::blast::xdp::{Generator, XdpClose, XdpCore, XdpError, XdpPlan, XdpTally};
 use handfast::steer::{AttachMode, SteerError};
 use rustix::net::{AddressFamily, SocketType, listen, netdevice, socket};
 use std::io::Read as _;
@@ -35,7 +35,7 @@ fn plan(target: SocketAddr, close: XdpClose) -> XdpPlan {
         duration: Duration::from_secs(2),
         grace: PATIENCE,
         mode: AttachMode::Native,
-        core: None,
+        core: XdpCore::Any,
     }
 }
 
@@ -225,6 +225,37 @@ fn a_number_of_connections_and_a_stop_end_a_run_early() {
     });
     assert!(tally.refused == tally.attempted && tally.unsent == 3_000_000 - tally.attempted, "{tally:?}");
     assert!(start.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn a_core_can_do_all_of_the_work() {
+    let Some(world) = World::up("a_core_can_do_all_of_the_work") else { return };
+    let serve = world.serve("--listen 7000=discard --listen 7001=close --time-wait 1s --frames 32768");
+    for (mode, port, close) in [
+        (AttachMode::Native, 7000, XdpClose::Client),
+        (AttachMode::Generic, 7000, XdpClose::Client),
+        (AttachMode::Generic, 7001, XdpClose::Server),
+    ] {
+        let core = XdpCore::SendsAndAnswers(0);
+        let plan = XdpPlan { mode, core, ..plan(server(V4, port), close) };
+        assert_completed(&generate_all(&world, &plan, |tally| tally.completed));
+    }
+    assert_eq!(serve.settled().total.engine.get("resets_sent"), Some(0));
+    let (tally, accepted) = with_listener(&world, V4, true, |target| {
+        let plan = XdpPlan { core: XdpCore::SendsAndAnswers(0), ..plan(target, XdpClose::Client) };
+        generate_all(&world, &plan, |tally| tally.completed)
+    });
+    assert_eq!(accepted, tally.attempted);
+}
+
+#[test]
+fn a_core_that_is_not_there_is_named() {
+    let Some(world) = World::up("a_core_that_is_not_there_is_named") else { return };
+    for core in [XdpCore::Sends(9_999), XdpCore::SendsAndAnswers(9_999)] {
+        let plan = XdpPlan { core, ..plan(server(V4, 7999), XdpClose::Client) };
+        let error = generate(&world, &plan, &AtomicBool::new(false)).unwrap_err();
+        assert!(matches!(error, XdpError::Pin { core: 9_999 }), "{error}");
+    }
 }
 
 #[test]

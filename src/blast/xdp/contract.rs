@@ -63,8 +63,10 @@ pub struct Config {
     pub answer_ip_sum: u32,
     /// The same over its TCP header and pseudo-header.
     pub answer_tcp_sum: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// The core where answers are made, if frames are handed over to one.
+    pub core: u16,
+    /// 1 if they are.
+    pub hand_over: u16,
     /// A SYN with zeros where frames differ.
     pub syn: [u8; FRAME_BYTES],
     /// An answer with zeros where frames differ.
@@ -107,7 +109,8 @@ impl Config {
             ("syn_tcp_sum", word(self.syn_tcp_sum)),
             ("answer_ip_sum", word(self.answer_ip_sum)),
             ("answer_tcp_sum", word(self.answer_tcp_sum)),
-            ("reserved", word(self.reserved)),
+            ("core", self.core.to_ne_bytes().to_vec()),
+            ("hand_over", self.hand_over.to_ne_bytes().to_vec()),
             ("syn", self.syn.to_vec()),
             ("answer", self.answer.to_vec()),
         ]
@@ -294,7 +297,8 @@ mod tests {
             syn_tcp_sum: 0,
             answer_ip_sum: 0,
             answer_tcp_sum: 0,
-            reserved: 0,
+            core: 0,
+            hand_over: 0,
             syn: [0; FRAME_BYTES],
             answer: [3; FRAME_BYTES],
         };

@@ -55,12 +55,12 @@ pub enum XdpError {
     },
     /// Not pinned.
     #[error(
-        "pinning the sending thread to core {core} failed; give a core that this process may run on (taskset -p $$ shows \
+        "sending from core {core}: the sending thread cannot be pinned to it; give a core that this process may run on (taskset -p $$ shows \
          them)"
     )]
     Pin {
         /// The core.
-        core: u32,
+        core: u16,
     },
     /// The kernel did not run the program.
     #[error("sending SYNs by BPF_PROG_RUN with live frames: {cause}; that needs root and Linux 5.18 or later")]

@@ -116,7 +116,8 @@ pub fn config(plan: &XdpPlan, key: u64) -> Result<Config, XdpError> {
         syn_tcp_sum: syn.tcp_sum,
         answer_ip_sum: answer.ip_sum,
         answer_tcp_sum: answer.tcp_sum,
-        reserved: 0,
+        core: plan.core.answering().unwrap_or(0),
+        hand_over: plan.core.answering().is_some().into(),
         syn: syn.frame,
         answer: answer.frame,
     })

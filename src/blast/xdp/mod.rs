@@ -18,7 +18,7 @@ mod send;
 mod tally;
 
 pub use error::XdpError;
-pub use plan::{MAX_TUPLES, XdpClose, XdpPlan};
+pub use plan::{MAX_TUPLES, XdpClose, XdpCore, XdpPlan};
 pub use tally::XdpTally;
 
 use crate::steer::Interface;
@@ -30,7 +30,7 @@ use send::Sender;
 use siphasher::sip::SipHasher13;
 use std::fs;
 use std::hash::Hasher as _;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,6 +41,12 @@ static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/generate.bpf.o"
 
 /// The program's name in the object, and in `bpftool prog`.
 const PROGRAM: &str = "handfast_generate";
+
+/// The name of the program that answers on the core which frames are handed over to.
+const ANSWER: &str = "handfast_answer";
+
+/// How many frames wait at most for that core; what is more is lost.
+const HAND_OVER_FRAMES: u32 = 4096;
 
 /// How often progress is reported.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -66,10 +72,16 @@ impl Generator {
     ///
     /// # Errors
     ///
-    /// What is wrong with the plan, or [`XdpError::Load`] if the kernel refuses; the verifier's log is then on standard
-    /// error.
+    /// What is wrong with the plan, its core too ([`XdpError::Pin`]), or [`XdpError::Load`] if the kernel refuses; the
+    /// verifier's log is then on standard error.
     pub fn load(plan: &XdpPlan) -> Result<Self, XdpError> {
         let config = frames::config(plan, key())?;
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        if let Some(core) = plan.core.sending()
+            && !cores.iter().any(|known| known.id == usize::from(core))
+        {
+            return Err(XdpError::Pin { core });
+        }
         let (object, counters) = open(&config).map_err(|cause| XdpError::Load { cause })?;
         Ok(Self { object, counters, plan: plan.clone(), link: None })
     }
@@ -139,7 +151,7 @@ impl Generator {
             frame_bytes: frames::syn_bytes(plan),
             pace: Pace::new(plan.rate, plan.duration, plan.connections),
             duration: plan.duration,
-            core: plan.core,
+            core: plan.core.sending(),
             stop,
         };
         let counters = &self.counters;
@@ -192,12 +204,27 @@ fn open(config: &Config) -> libbpf_rs::Result<(Object, MapHandle)> {
             map.set_initial_value(&config.to_bytes())?;
         } else if map.name() == "connections" {
             map.set_max_entries(config.tuples)?;
+        } else if map.name() == "cores" {
+            map.set_max_entries(u32::from(config.core) + 1)?;
         }
     }
     let object = object.load()?;
+    if config.hand_over != 0 {
+        hand_over(&object, config.core)?;
+    }
     let counters = object.maps().find(|map| map.name() == "counters");
     let counters = MapHandle::try_from(&counters.expect("generate.bpf.c defines the map"))?;
     Ok((object, counters))
+}
+
+/// Has a core answer what is handed over to it.
+fn hand_over(object: &Object, core: u16) -> libbpf_rs::Result<()> {
+    let program = object.progs_mut().find(|program| program.name() == ANSWER);
+    let cores = object.maps().find(|map| map.name() == "cores");
+    let (program, cores) = program.zip(cores).expect("generate.bpf.c defines program and map");
+    // struct bpf_cpumap_val: the length of the core's queue, and its program.
+    let value = [HAND_OVER_FRAMES.to_ne_bytes(), program.as_fd().as_raw_fd().to_ne_bytes()].concat();
+    cores.update(&u32::from(core).to_ne_bytes(), &value, MapFlags::ANY)
 }
 
 /// Reads the counters of all CPUs.

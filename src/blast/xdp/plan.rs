@@ -22,6 +22,38 @@ pub enum XdpClose {
     Reset,
 }
 
+/// Which core does the generator's work. A veth pair runs the receiver on the sender's core, so that without more ado the
+/// target's core makes our answers and ours takes in the target's SYNs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpCore {
+    /// SYNs are sent from any core, answers made where segments arrive.
+    Any,
+    /// SYNs are sent from this core, answers made where segments arrive.
+    Sends(u16),
+    /// SYNs are sent from this core, and segments handed over to it to be answered. On a veth pair it then does all that
+    /// it can, the target's receiving included. In generic mode a target that has a generic XDP program does not see the
+    /// answers: the kernel takes no frame through a second one that was handed over before the first.
+    SendsAndAnswers(u16),
+}
+
+impl XdpCore {
+    /// The core that sends.
+    pub(super) fn sending(self) -> Option<u16> {
+        match self {
+            XdpCore::Any => None,
+            XdpCore::Sends(core) | XdpCore::SendsAndAnswers(core) => Some(core),
+        }
+    }
+
+    /// The core that segments are handed over to.
+    pub(super) fn answering(self) -> Option<u16> {
+        match self {
+            XdpCore::Any | XdpCore::Sends(_) => None,
+            XdpCore::SendsAndAnswers(core) => Some(core),
+        }
+    }
+}
+
 /// What is to be generated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XdpPlan {
@@ -51,8 +83,8 @@ pub struct XdpPlan {
     pub grace: Duration,
     /// Which mode the program is attached in.
     pub mode: AttachMode,
-    /// The core that the sending thread is pinned to.
-    pub core: Option<u32>,
+    /// Which core does the work.
+    pub core: XdpCore,
 }
 
 /// The numbers of four-tuples.
@@ -118,7 +150,7 @@ pub(super) mod tests {
             duration: Duration::from_secs(1),
             grace: Duration::from_secs(1),
             mode: AttachMode::Auto,
-            core: None,
+            core: XdpCore::Any,
         }
     }
 

@@ -5,11 +5,10 @@ use super::pace::Pace;
 use super::tally::Sent;
 use crate::arch::bpf::xdp_run_live;
 use core_affinity::CoreId;
-use std::hint::spin_loop;
 use std::io::ErrorKind;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::sleep;
+use std::thread::{sleep, yield_now};
 use std::time::{Duration, Instant};
 
 /// How much earlier than needed a sleep ends, since the scheduler may wake us that much later than asked; the rest is
@@ -31,7 +30,7 @@ pub struct Sender<'a> {
     /// How long the schedule lasts.
     pub duration: Duration,
     /// The core to run on.
-    pub core: Option<u32>,
+    pub core: Option<u16>,
     /// Set when sending has to end early.
     pub stop: &'a AtomicBool,
 }
@@ -45,7 +44,7 @@ impl Sender<'_> {
     /// [`XdpError::Pin`], [`XdpError::Send`], or what `attempted` says.
     pub fn send(&self, attempted: impl Fn() -> Result<u64, XdpError>) -> Result<Sent, XdpError> {
         if let Some(core) = self.core
-            && !core_affinity::set_for_current(CoreId { id: core as usize })
+            && !core_affinity::set_for_current(CoreId { id: core.into() })
         {
             return Err(XdpError::Pin { core });
         }
@@ -73,10 +72,11 @@ impl Sender<'_> {
     }
 }
 
-/// Waits, asleep for the most part if that is worth it.
+/// Waits, asleep for the most part if that is worth it; what is left is waited for awake, but so that the kernel's thread
+/// that answers on the same core gets it at once.
 fn pause(time: Duration) {
     match time.checked_sub(AWAKE_BEFORE) {
         Some(asleep) if !asleep.is_zero() => sleep(asleep),
-        _ => spin_loop(),
+        _ => yield_now(),
     }
 }
