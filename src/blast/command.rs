@@ -1,7 +1,7 @@
 //! What `handfast blast` does from its options to its exit status: one run or a search, the result in the forms asked for, and
 //! whether it was a success.
 
-use super::args::BlastArgs;
+use super::args::{BlastArgs, EngineChoice};
 use super::html;
 use super::plan::{CloseBy, Hold, Plan};
 use super::report::{
@@ -10,6 +10,8 @@ use super::report::{
 use super::run::{Outcome, RunError, run};
 use super::search;
 use super::setup::{Setup, SetupError};
+use super::stateless;
+use super::xdp::XdpError;
 use crate::control::problem::Problems;
 use crate::observe::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -33,6 +35,9 @@ pub enum BlastError {
     /// It failed on the way.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// It failed on the way, in the stateless engine.
+    #[error(transparent)]
+    Stateless(#[from] XdpError),
     /// SIGINT and SIGTERM cannot be waited for.
     #[error("waiting for SIGINT and SIGTERM: {0}")]
     Signals(io::Error),
@@ -108,18 +113,21 @@ pub fn blast(args: &BlastArgs) -> Result<(), BlastError> {
     judge(&report)
 }
 
-/// One run of `plan`, reported.
+/// One run of `plan` with the engine asked for, reported.
 ///
 /// # Errors
 ///
-/// [`RunError`].
+/// [`RunError`] or [`XdpError`].
 pub(super) fn once(
     args: &BlastArgs,
     setup: &Setup,
     plan: &Plan,
     stop: &AtomicBool,
     tell: &mut dyn FnMut(&str),
-) -> Result<BlastReport, RunError> {
+) -> Result<BlastReport, BlastError> {
+    if args.engine == EngineChoice::Xdp {
+        return Ok(stateless::once(args, setup, plan, stop, tell)?);
+    }
     let outcome = run(setup, plan, stop, tell)?;
     Ok(report(args, plan, &outcome))
 }

@@ -7,6 +7,7 @@
 //! | [`plan`], [`pace`], [`tuples`] | what to open, when, from where |
 //! | [`user`], [`tally`] | one worker: opens, hears, closes, counts |
 //! | [`mod@run`], [`search`] | all workers, once or at many rates |
+//! | [`xdp`], [`stateless`] | the engine below the socket, inside eBPF, and a run with it |
 //! | [`report`], [`html`], [`command`] | what comes out, as text, JSON and a page, and whether it was a success |
 //!
 //! What is deliberately not here: TCP (the engine's), and rings (the port's).
@@ -23,6 +24,8 @@ pub mod request;
 pub mod run;
 pub mod search;
 pub mod setup;
+pub mod stateless;
 pub mod tally;
 pub mod tuples;
 pub mod user;
+pub mod xdp;

@@ -5,10 +5,9 @@
 //! between. What is not here: how a trial is run.
 
 use super::args::BlastArgs;
-use super::command::once;
+use super::command::{BlastError, once};
 use super::plan::Plan;
 use super::report::{BlastReport, SearchReport, SearchStep, float};
-use super::run::RunError;
 use super::setup::Setup;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -85,13 +84,13 @@ fn trial(rate: f64, report: &BlastReport, tolerance: f64) -> SearchStep {
 ///
 /// # Errors
 ///
-/// [`RunError`].
+/// What a trial failed with.
 pub fn search(
     args: &BlastArgs,
     setup: &Setup,
     stop: &AtomicBool,
     tell: &mut dyn FnMut(&str),
-) -> Result<BlastReport, RunError> {
+) -> Result<BlastReport, BlastError> {
     let highest = setup.plan.rate.map_or(HIGHEST_RATE, float);
     let mut bracket = Bracket::new(highest);
     let mut steps = Vec::new();

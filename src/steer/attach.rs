@@ -172,7 +172,7 @@ fn query(ifindex: u32) -> io::Result<bpf_xdp_query_opts> {
 
 /// Holds a program on an interface, until it is dropped or the process ends.
 #[derive(Debug)]
-pub(super) struct XdpLink(OwnedFd);
+pub struct XdpLink(OwnedFd);
 
 impl Drop for XdpLink {
     fn drop(&mut self) {
@@ -183,12 +183,13 @@ impl Drop for XdpLink {
     }
 }
 
-/// Attaches `program`.
-pub(super) fn attach(
-    program: BorrowedFd<'_>,
-    ifindex: u32,
-    mode: AttachMode,
-) -> Result<(XdpLink, Attached), SteerError> {
+/// Attaches `program` to an interface of the calling thread's network namespace.
+///
+/// # Errors
+///
+/// [`SteerError::Occupied`] if the interface has an XDP program, [`SteerError::Attach`] if the kernel or the driver
+/// refuses the mode.
+pub fn attach(program: BorrowedFd<'_>, ifindex: u32, mode: AttachMode) -> Result<(XdpLink, Attached), SteerError> {
     let native = || xdp_link_create(program, ifindex, XDP_FLAGS_DRV_MODE);
     let generic = || xdp_link_create(program, ifindex, XDP_FLAGS_SKB_MODE);
     let (result, mode, native_refused) = match mode {

@@ -60,7 +60,7 @@ pub enum SteerError {
     },
     /// Another XDP program has the interface.
     #[error(
-        "attaching the steering program to interface {interface}: {occupant} is there; \
+        "attaching an XDP program to interface {interface}: {occupant} is there; \
          stop the process that owns it, or remove it with `{}`",
         occupant.removal(interface)
     )]
@@ -72,7 +72,7 @@ pub enum SteerError {
     },
     /// The kernel or the driver refused.
     #[error(
-        "attaching the steering program to interface {interface} in {mode} mode: {cause}{}; {}",
+        "attaching an XDP program to interface {interface} in {mode} mode: {cause}{}; {}",
         native_refused.as_ref().map(|refusal| format!(" (and native mode: {refusal})")).unwrap_or_default(),
         remedy(*mode, cause)
     )]

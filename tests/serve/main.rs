@@ -24,3 +24,6 @@ mod modes;
 mod neighbours;
 mod queues;
 mod refusals;
+
+/// What the names of these tests' labs start with.
+const LAB: &str = "hfee";

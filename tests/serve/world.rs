@@ -1,5 +1,6 @@
 //! A lab with a server in it: namespaces, processes, files, and the questions that tests ask. All of it goes away with the
-//! values, also when a test fails.
+//! values, also when a test fails. A test program that takes this file in says what its labs are called.
+#![allow(dead_code, reason = "not every test program that takes this file in uses all of it")]
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -72,7 +73,7 @@ impl World {
         }
         // A test that failed while it held the turn has left nothing behind that matters here.
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = format!("hfee-{}", std::process::id());
+        let name = format!("{}-{}", crate::LAB, std::process::id());
         let folder = std::env::temp_dir().join(&name);
         fs::create_dir_all(&folder).unwrap();
         let mut config = LabConfig::named(&name);

@@ -1,0 +1,547 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/*
+ * The generating program: the client's side of very many short TCP connections to one target, below any socket.
+ *
+ * One program with two duties, told apart by where a frame seems to arrive. A frame of BPF_PROG_RUN with live frames
+ * arrives on the loopback interface: the program takes the next four-tuple, writes a SYN over whatever the frame holds,
+ * and redirects it out of the interface that it is attached to. A frame that arrives there is answered in place if it is
+ * a segment from the target to one of our four-tuples, and passed on untouched if not. Answers are redirected, too: what
+ * XDP_TX puts into the ring of a veth peer without an XDP program waits there until something else wakes the peer
+ * (veth_xdp_flush() in drivers/net/veth.c). One program, because BPF_PROG_RUN waits twice for an RCU grace period, 10 ms or more each, if it runs a program repeatedly that
+ * is attached nowhere (bpf_prog_test_run_xdp() enters it into the dispatcher and takes it out again).
+ *
+ * A veth pair runs the receiver on the core of the sender, so that a target's core would do our work. If one core is to
+ * do all of it, what arrives is handed over to that core (cpumap), where `handfast_answer` does the same.
+ *
+ * What is known of a connection is one 64-bit word, found by the number of its four-tuple: its state and when its SYN was
+ * sent, from which its initial sequence number follows. All else is taken from the segment that is answered, so answers
+ * need no memory and are given again to a retransmission. A word changes by one atomic operation, and only who changed
+ * it counts, so that every connection is counted once whichever CPU its segments arrive on.
+ *
+ *   state                segment                                    answer              next state
+ *   SYN_SENT             RST that acknowledges our SYN              -                   DEAD, refused
+ *   SYN_SENT             SYN-ACK of our SYN                         ACK and FIN | ACK   ESTABLISHED
+ *   SYN_SENT             the same, closing by reset                 RST                 COMPLETED
+ *   SYN_SENT             acknowledges anything else                 RST                 (RFC 9293 3.10.7.3) wrong
+ *   ESTABLISHED, LAST_ACK   RST                                     -                   DEAD, reset
+ *   later than SYN_SENT  SYN-ACK again                              as the first time
+ *   ESTABLISHED, LAST_ACK   FIN, our FIN acknowledged               ACK                 COMPLETED
+ *   ESTABLISHED          FIN, our FIN not acknowledged or not sent  ACK and FIN         LAST_ACK
+ *   LAST_ACK             ACK of our FIN                             -                   COMPLETED
+ *   LAST_ACK, COMPLETED  FIN again                                  as the first time
+ *
+ * Not here, on purpose: retransmission (what is lost is to be counted), a check of the target's checksums (a kernel on
+ * the other end of a veth pair leaves them partial), receive windows and reassembly: text from the target is
+ * acknowledged as if everything before it had arrived. VLAN tags, IP options, fragments and extension headers are not
+ * understood; such frames are passed.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "generate.h"
+
+#define STATE_MASK ((1ULL << GENERATE_STATE_BITS) - 1)
+
+/* TCP control bits as they stand in the header's fourteenth byte. */
+#define FIN 0x01
+#define SYN 0x02
+#define RST 0x04
+#define ACK 0x10
+
+/* IPv4: more fragments, or a fragment offset. */
+#define FRAGMENT 0x3fff
+
+/* Read-only data: the verifier knows the values, and leaves out what they rule out. */
+const volatile struct generate_config config = {};
+
+/* The word of each connection, by the number of its four-tuple. The loader sets the size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} connections SEC(".maps");
+
+/* The four-tuple whose turn is next. One thread sends, so it needs no atomic operation. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} next SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct generate_counters);
+} counters SEC(".maps");
+
+/* The core that answers, with handfast_answer as its program. The loader sets size and element, if there is to be one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_CPUMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bpf_cpumap_val);
+} cores SEC(".maps");
+
+/* A segment that arrived, in host byte order. */
+struct segment {
+	__u32 tuple; /* its number */
+	__u32 address; /* the last four bytes of our address, network byte order */
+	__u32 seq;
+	__u32 ack;
+	__u32 text_bytes;
+	__be16 port; /* ours, network byte order */
+	__u8 control;
+};
+
+/* What to send in answer; no control bits for nothing. */
+struct answer {
+	__u32 seq;
+	__u32 ack;
+	__u8 control;
+};
+
+static __always_inline const struct generate_config *settings(void)
+{
+	/* The loader changes the values that the compiler sees, so it must not see them. */
+	const struct generate_config *hidden = (const struct generate_config *)&config;
+
+	asm("" : "+r"(hidden));
+	return hidden;
+}
+
+static __always_inline int is_ipv4(const struct generate_config *c)
+{
+	return c->family == GENERATE_FAMILY_IPV4;
+}
+
+/* ---- numbers ---- */
+
+/* RFC 6528: a clock, and a keyed hash of the four-tuple's number that sets apart the tuples. */
+static __always_inline __u32 initial_sequence(const struct generate_config *c, __u32 tuple, __u64 sent_ns)
+{
+	__u64 hash = (tuple ^ c->key) * 0x9e3779b97f4a7c15ULL;
+
+	hash ^= hash >> 32;
+	hash *= 0xd6e8feb86659fd93ULL;
+	return (__u32)(hash >> 32) + (__u32)(sent_ns >> GENERATE_ISN_CLOCK_BITS);
+}
+
+static __always_inline __u16 fold(__u64 sum)
+{
+	sum = (sum >> 32) + (sum & 0xffffffff);
+	sum = (sum >> 32) + (sum & 0xffffffff);
+	sum = (sum >> 16) + (sum & 0xffff);
+	sum = (sum >> 16) + (sum & 0xffff);
+	return ~((sum >> 16) + (sum & 0xffff));
+}
+
+static __always_inline __u32 latency_bucket(__u64 ns)
+{
+	__u64 rest = ns >> GENERATE_LATENCY_BITS;
+	__u32 power = 0, bucket;
+
+	if (!rest)
+		return ns;
+	if (rest >> 32)
+		return GENERATE_LATENCY_BUCKETS - 1;
+	if (rest >> 16) {
+		power += 16;
+		rest >>= 16;
+	}
+	if (rest >> 8) {
+		power += 8;
+		rest >>= 8;
+	}
+	if (rest >> 4) {
+		power += 4;
+		rest >>= 4;
+	}
+	if (rest >> 2) {
+		power += 2;
+		rest >>= 2;
+	}
+	if (rest >> 1)
+		power += 1;
+	/* The highest bit of ns is bit `power` + 5; the five bits below it choose among the buckets of its power of two. */
+	bucket = (power << GENERATE_LATENCY_BITS) + (__u32)(ns >> power);
+	return bucket < GENERATE_LATENCY_BUCKETS ? bucket : GENERATE_LATENCY_BUCKETS - 1;
+}
+
+static __always_inline void record(__u64 *buckets, __u64 word)
+{
+	__u64 sent_ns = word >> GENERATE_STATE_BITS;
+	__u64 now_ns = bpf_ktime_get_ns();
+	__u32 bucket = latency_bucket(now_ns > sent_ns ? now_ns - sent_ns : 0);
+
+	if (bucket < GENERATE_LATENCY_BUCKETS)
+		buckets[bucket]++;
+}
+
+/* ---- SYNs ---- */
+
+/*
+ * Copies a whole template, since a page that is used again holds what its last user left in it. In words by hand: the
+ * compiler does not know that a frame may be written at any alignment, and would go byte by byte.
+ */
+static __always_inline void copy(__u8 *to, const __u64 *from, __u32 bytes)
+{
+	__u32 at = 0;
+
+#pragma unroll
+	for (; at + 8 <= bytes; at += 8)
+		*(__u64 *)(to + at) = from[at / 8];
+	if (at + 4 <= bytes) {
+		*(__u32 *)(to + at) = *(const __u32 *)((const __u8 *)from + at);
+		at += 4;
+	}
+	if (at + 2 <= bytes)
+		*(__u16 *)(to + at) = *(const __u16 *)((const __u8 *)from + at);
+}
+
+/* Writes the source and the sequence number of a SYN over a copy of its template, and makes the checksums whole. */
+static __always_inline void finish_syn(const struct generate_config *c, struct tcphdr *tcp, __u32 address, __u32 port,
+				       __u32 seq)
+{
+	tcp->source = bpf_htons(port);
+	tcp->seq = bpf_htonl(seq);
+	tcp->check = fold((__u64)c->syn_tcp_sum + address + tcp->source + tcp->seq);
+}
+
+static __always_inline int write_syn(const struct generate_config *c, __u8 *data, __u8 *end, __u32 tuple, __u32 seq)
+{
+	__u32 address = bpf_htonl(c->first_source + tuple / c->ports);
+	__u32 port = c->first_port + tuple % c->ports;
+
+	if (is_ipv4(c)) {
+		struct iphdr *ip = (void *)data + ETH_HLEN;
+
+		if (data + GENERATE_SYN_BYTES_IPV4 > end)
+			return 0;
+		copy(data, c->syn, GENERATE_SYN_BYTES_IPV4);
+		ip->saddr = address;
+		ip->check = fold((__u64)c->syn_ip_sum + address);
+		finish_syn(c, (void *)(ip + 1), address, port, seq);
+	} else {
+		struct ipv6hdr *ip = (void *)data + ETH_HLEN;
+
+		if (data + GENERATE_SYN_BYTES_IPV6 > end)
+			return 0;
+		copy(data, c->syn, GENERATE_SYN_BYTES_IPV6);
+		ip->saddr.s6_addr32[3] = address;
+		finish_syn(c, (void *)(ip + 1), address, port, seq);
+	}
+	return 1;
+}
+
+static __always_inline int open_connection(const struct generate_config *c, struct xdp_md *ctx)
+{
+	__u32 first = 0, tuple;
+	__u32 *turn = bpf_map_lookup_elem(&next, &first);
+	struct generate_counters *mine = bpf_map_lookup_elem(&counters, &first);
+	__u64 *word, now_ns = bpf_ktime_get_ns(), before;
+
+	if (!turn || !mine)
+		return XDP_ABORTED;
+	tuple = *turn;
+	word = bpf_map_lookup_elem(&connections, &tuple);
+	if (!word || !write_syn(c, (void *)(long)ctx->data, (void *)(long)ctx->data_end, tuple,
+				initial_sequence(c, tuple, now_ns)))
+		return XDP_ABORTED;
+	*turn = tuple + 1 < c->tuples ? tuple + 1 : 0;
+	before = __sync_lock_test_and_set(word, now_ns << GENERATE_STATE_BITS | GENERATE_SYN_SENT) & STATE_MASK;
+	mine->count[GENERATE_COUNT_ATTEMPTED]++;
+	if (before == GENERATE_SYN_SENT || before == GENERATE_ESTABLISHED || before == GENERATE_LAST_ACK)
+		mine->count[GENERATE_COUNT_OVERTAKEN]++;
+	return bpf_redirect(c->ifindex, 0);
+}
+
+/* ---- answers ---- */
+
+/* Our end and the sequence numbers of a segment; 0 if it is not from the target to one of our four-tuples. */
+static __always_inline int read_tcp(const struct generate_config *c, const struct tcphdr *tcp, __u32 address,
+				    __u32 tcp_bytes, struct segment *out)
+{
+	__u32 source = bpf_ntohl(address) - c->first_source;
+	__u32 port = bpf_ntohs(tcp->dest) - c->first_port;
+
+	if (tcp->source != c->target_port || source >= c->sources || port >= c->ports)
+		return 0;
+	out->tuple = source * c->ports + port;
+	out->address = address;
+	out->port = tcp->dest;
+	out->seq = bpf_ntohl(tcp->seq);
+	out->ack = bpf_ntohl(tcp->ack_seq);
+	out->control = ((const __u8 *)tcp)[13];
+	/* A header that does not fit its segment says nothing; it shows as no control bit at all. */
+	if (tcp->doff < 5 || tcp->doff * 4U > tcp_bytes)
+		out->control = 0;
+	else
+		out->text_bytes = tcp_bytes - tcp->doff * 4;
+	return 1;
+}
+
+static __always_inline int read_ipv4(const struct generate_config *c, const __u8 *data, const __u8 *end,
+				     struct segment *out)
+{
+	const struct ethhdr *ethernet = (const void *)data;
+	const struct iphdr *ip = (const void *)(ethernet + 1);
+
+	if (data + GENERATE_ANSWER_BYTES_IPV4 > end || ethernet->h_proto != bpf_htons(ETH_P_IP))
+		return 0;
+	if (*(const __u8 *)ip != 0x45 || ip->protocol != IPPROTO_TCP || ip->frag_off & bpf_htons(FRAGMENT) ||
+	    ip->saddr != c->target[3] || bpf_ntohs(ip->tot_len) < sizeof(*ip))
+		return 0;
+	return read_tcp(c, (const void *)(ip + 1), ip->daddr, bpf_ntohs(ip->tot_len) - sizeof(*ip), out);
+}
+
+static __always_inline int read_ipv6(const struct generate_config *c, const __u8 *data, const __u8 *end,
+				     struct segment *out)
+{
+	const struct ethhdr *ethernet = (const void *)data;
+	const struct ipv6hdr *ip = (const void *)(ethernet + 1);
+	const __u32 *from = ip->saddr.s6_addr32, *to = ip->daddr.s6_addr32;
+
+	if (data + GENERATE_ANSWER_BYTES_IPV6 > end || ethernet->h_proto != bpf_htons(ETH_P_IPV6))
+		return 0;
+	if (ip->version != 6 || ip->nexthdr != IPPROTO_TCP)
+		return 0;
+	if (from[0] != c->target[0] || from[1] != c->target[1] || from[2] != c->target[2] || from[3] != c->target[3])
+		return 0;
+	if (to[0] != c->source[0] || to[1] != c->source[1] || to[2] != c->source[2])
+		return 0;
+	return read_tcp(c, (const void *)(ip + 1), to[3], bpf_ntohs(ip->payload_len), out);
+}
+
+/* Changes the state that `before` has. False if the word is another one by now, so that somebody else counts. */
+static __always_inline int change(__u64 *word, __u64 before, enum generate_state state)
+{
+	return __sync_val_compare_and_swap(word, before, (before & ~STATE_MASK) | state) == before;
+}
+
+static __always_inline void complete(__u64 *word, __u64 before, struct generate_counters *mine)
+{
+	if (change(word, before, GENERATE_COMPLETED)) {
+		mine->count[GENERATE_COUNT_COMPLETED]++;
+		record(mine->total, before);
+	} else {
+		mine->count[GENERATE_COUNT_REPEATED]++;
+	}
+}
+
+static __always_inline void reset_arrives(__u64 *word, __u64 before, __u32 acknowledged, const struct segment *segment,
+					  struct generate_counters *mine)
+{
+	__u64 state = before & STATE_MASK;
+	__u32 counter = GENERATE_COUNT_RESET;
+	int expected = state == GENERATE_ESTABLISHED || state == GENERATE_LAST_ACK;
+
+	if (state == GENERATE_SYN_SENT) {
+		counter = GENERATE_COUNT_REFUSED;
+		expected = segment->control & ACK && acknowledged == 1;
+	}
+	if (expected && change(word, before, GENERATE_DEAD))
+		mine->count[counter]++;
+	else
+		mine->count[GENERATE_COUNT_WRONG]++;
+}
+
+/* A SYN-ACK that acknowledges our SYN and nothing more, for the first time or again. */
+static __always_inline void syn_ack_arrives(const struct generate_config *c, __u64 *word, __u64 before,
+					    const struct segment *segment, struct answer *out,
+					    struct generate_counters *mine)
+{
+	int resets = c->close == GENERATE_CLOSE_RESET;
+
+	if ((before & STATE_MASK) == GENERATE_SYN_SENT &&
+	    change(word, before, resets ? GENERATE_COMPLETED : GENERATE_ESTABLISHED)) {
+		mine->count[GENERATE_COUNT_ESTABLISHED]++;
+		record(mine->handshake, before);
+		if (resets) {
+			mine->count[GENERATE_COUNT_COMPLETED]++;
+			record(mine->total, before);
+		}
+	} else {
+		mine->count[GENERATE_COUNT_REPEATED]++;
+	}
+	out->seq = segment->ack;
+	out->ack = segment->seq + 1;
+	out->control = resets ? RST | ACK : c->close == GENERATE_CLOSE_CLIENT ? ACK | FIN : ACK;
+}
+
+/* A segment of an established connection, not RST and not SYN; `acknowledged` is 1, or 2 if our FIN was sent. */
+static __always_inline void segment_arrives(const struct generate_config *c, __u64 *word, __u64 before,
+					    __u32 acknowledged, const struct segment *segment, struct answer *out,
+					    struct generate_counters *mine)
+{
+	__u64 state = before & STATE_MASK;
+	int fin_sent = c->close == GENERATE_CLOSE_CLIENT || state != GENERATE_ESTABLISHED;
+
+	out->ack = segment->seq + segment->text_bytes;
+	out->seq = segment->ack;
+	if (segment->control & FIN) {
+		out->ack += 1;
+		out->control = acknowledged == 1 ? ACK | FIN : ACK;
+		if (state == GENERATE_COMPLETED)
+			mine->count[GENERATE_COUNT_REPEATED]++;
+		else if (acknowledged == 2)
+			complete(word, before, mine);
+		else if (state != GENERATE_ESTABLISHED || !change(word, before, GENERATE_LAST_ACK))
+			mine->count[GENERATE_COUNT_REPEATED]++;
+		return;
+	}
+	if (state == GENERATE_LAST_ACK && acknowledged == 2)
+		complete(word, before, mine);
+	if (segment->text_bytes) {
+		/* SND.NXT lies behind our FIN, acknowledged or not. */
+		out->seq += fin_sent && acknowledged == 1;
+		out->control = ACK;
+	}
+}
+
+/* What a segment means for its connection, and what to answer. */
+static __always_inline void arrive(const struct generate_config *c, __u64 *word, const struct segment *segment,
+				   struct answer *out, struct generate_counters *mine)
+{
+	__u64 before = *(volatile __u64 *)word;
+	__u64 state = before & STATE_MASK;
+	__u32 acknowledged = segment->ack - initial_sequence(c, segment->tuple, before >> GENERATE_STATE_BITS);
+	int fin_sent = c->close == GENERATE_CLOSE_CLIENT || state == GENERATE_LAST_ACK || state == GENERATE_COMPLETED;
+
+	if (segment->control & RST) {
+		reset_arrives(word, before, acknowledged, segment, mine);
+		return;
+	}
+	if (state == GENERATE_SYN_SENT && segment->control & ACK && acknowledged != 1) {
+		/* The peer has an older connection; this ends it, and the next turn of the four-tuple finds it gone. */
+		out->seq = segment->ack;
+		out->control = RST;
+		mine->count[GENERATE_COUNT_WRONG]++;
+		return;
+	}
+	if (!(segment->control & ACK) || state == GENERATE_UNUSED || state == GENERATE_DEAD || acknowledged - 1 > fin_sent) {
+		mine->count[GENERATE_COUNT_WRONG]++;
+		return;
+	}
+	if (segment->control & SYN) {
+		if (acknowledged == 1 && (state != GENERATE_COMPLETED || c->close == GENERATE_CLOSE_RESET))
+			syn_ack_arrives(c, word, before, segment, out, mine);
+		else
+			mine->count[GENERATE_COUNT_WRONG]++;
+		return;
+	}
+	if (state == GENERATE_SYN_SENT || (state == GENERATE_COMPLETED && c->close == GENERATE_CLOSE_RESET)) {
+		mine->count[GENERATE_COUNT_WRONG]++;
+		return;
+	}
+	segment_arrives(c, word, before, acknowledged, segment, out, mine);
+}
+
+/* Writes all of the answer's TCP header over a copy of its template. */
+static __always_inline void finish_answer(const struct generate_config *c, struct tcphdr *tcp,
+					  const struct segment *to, const struct answer *answer)
+{
+	tcp->source = to->port;
+	tcp->seq = bpf_htonl(answer->seq);
+	tcp->ack_seq = answer->control & ACK ? bpf_htonl(answer->ack) : 0;
+	((__u8 *)tcp)[13] = answer->control;
+	tcp->check = fold((__u64)c->answer_tcp_sum + to->address + tcp->source + tcp->seq + tcp->ack_seq +
+			  bpf_htons(answer->control));
+}
+
+/* Writes the answer over the frame that it answers, which is at least as long, and sends it back. */
+static __always_inline int send(const struct generate_config *c, struct xdp_md *ctx, const struct segment *to,
+				const struct answer *answer)
+{
+	__u8 *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__s64 bytes = end - data, spare;
+
+	/* The compiler must not rearrange the difference of two pointers, the only use of them that the verifier knows. */
+	asm("" : "+r"(bytes));
+	if (is_ipv4(c)) {
+		struct iphdr *ip = (void *)data + ETH_HLEN;
+
+		if (data + GENERATE_ANSWER_BYTES_IPV4 > end)
+			return XDP_DROP;
+		copy(data, c->answer, GENERATE_ANSWER_BYTES_IPV4);
+		ip->saddr = to->address;
+		ip->check = fold((__u64)c->answer_ip_sum + to->address);
+		finish_answer(c, (void *)(ip + 1), to, answer);
+		/* Up to the length of the shortest Ethernet frame what follows is padding. */
+		spare = bytes - ETH_ZLEN;
+	} else {
+		struct ipv6hdr *ip = (void *)data + ETH_HLEN;
+
+		if (data + GENERATE_ANSWER_BYTES_IPV6 > end)
+			return XDP_DROP;
+		copy(data, c->answer, GENERATE_ANSWER_BYTES_IPV6);
+		ip->saddr.s6_addr32[3] = to->address;
+		finish_answer(c, (void *)(ip + 1), to, answer);
+		spare = bytes - GENERATE_ANSWER_BYTES_IPV6;
+	}
+	if (spare > 0 && bpf_xdp_adjust_tail(ctx, -spare))
+		return XDP_DROP;
+	return bpf_redirect(c->ifindex, 0);
+}
+
+/* True, and `out` filled, if a frame is a segment from the target to one of our four-tuples. */
+static __always_inline int read_frame(const struct generate_config *c, const struct xdp_md *ctx, struct segment *out)
+{
+	const __u8 *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	return is_ipv4(c) ? read_ipv4(c, data, end, out) : read_ipv6(c, data, end, out);
+}
+
+static __always_inline int answer_frame(const struct generate_config *c, struct xdp_md *ctx)
+{
+	struct segment segment = {};
+	struct answer answer = {};
+	struct generate_counters *mine;
+	__u32 first = 0;
+	__u64 *word;
+
+	if (!read_frame(c, ctx, &segment))
+		return XDP_PASS;
+	mine = bpf_map_lookup_elem(&counters, &first);
+	word = bpf_map_lookup_elem(&connections, &segment.tuple);
+	if (!mine || !word)
+		return XDP_PASS;
+	mine->count[GENERATE_COUNT_RECEIVED]++;
+	arrive(c, word, &segment, &answer, mine);
+	if (!answer.control)
+		return XDP_DROP;
+	mine->count[GENERATE_COUNT_ANSWERED]++;
+	return send(c, ctx, &segment, &answer);
+}
+
+/* Runs on the core that frames were handed over to. */
+SEC("xdp/cpumap")
+int handfast_answer(struct xdp_md *ctx)
+{
+	return answer_frame(settings(), ctx);
+}
+
+SEC("xdp")
+int handfast_generate(struct xdp_md *ctx)
+{
+	const struct generate_config *c = settings();
+	struct segment segment = {};
+
+	if (ctx->ingress_ifindex != c->ifindex)
+		return open_connection(c, ctx);
+	if (!c->hand_over)
+		return answer_frame(c, ctx);
+	return read_frame(c, ctx, &segment) ? bpf_redirect_map(&cores, c->core, XDP_DROP) : XDP_PASS;
+}
+
+/* No helper used here asks for the GPL. */
+char LICENSE[] SEC("license") = "MIT";
