@@ -8,7 +8,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../serve/world.rs"]
-#[allow(dead_code, reason = "these tests need a part of it")]
 mod world;
 
 mod load;
@@ -20,6 +19,8 @@ use rustix::process::Signal;
 use std::process::{Command, Output, Stdio};
 use world::{HANDFAST, Process, Serve, World, text};
 
+/// What the names of this program's labs start with.
+const LAB: &str = "hfbl";
 /// The client's end, and addresses that its kernel answers for.
 const FROM: &str = "hf-client";
 const SOURCE: &str = "198.18.1.0/24";
