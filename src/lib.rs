@@ -19,7 +19,6 @@
 #![cfg_attr(not(feature = "xdp"), allow(rustdoc::broken_intra_doc_links))]
 
 // Floor 0.
-#[cfg(feature = "xdp")]
 pub mod arch;
 pub mod time;
 pub mod verdict;

@@ -2,3 +2,4 @@
 
 #[cfg(feature = "xdp")]
 pub mod bpf;
+pub mod prefetch;

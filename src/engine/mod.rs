@@ -133,7 +133,18 @@ impl Engine {
             }
             Ok((segment, self.flows.hash(&segment.tuple)))
         });
+        if let Ok((_, hash)) = &staged {
+            self.flows.prefetch_index(*hash);
+        }
         self.staged.push(staged);
+    }
+
+    /// Has the processor fetch the flows of all staged frames. To be called between the last [`Engine::stage`] of a burst and its
+    /// first [`Engine::commit`]; nothing but time depends on it.
+    pub fn prefetch(&self) {
+        for (_, hash) in self.staged.iter().flatten() {
+            self.flows.prefetch_flow(*hash);
+        }
     }
 
     /// Processes the staged frame number `index` and, if it is to be answered, writes the answer over it. `frame` starts as the

@@ -6,6 +6,7 @@
 
 use super::hash::FlowHash;
 use super::slab::Slot;
+use crate::arch::prefetch;
 
 /// One place: 0 is empty, else the upper half of the hash and slot + 1.
 type Entry = u64;
@@ -38,6 +39,12 @@ impl Index {
     /// Bytes that an index for `slots` entries allocates.
     pub fn memory_bytes(slots: u32) -> u64 {
         Self::places(slots) as u64 * size_of::<Entry>() as u64
+    }
+
+    /// Announces to the processor that `hash` will be looked for.
+    #[inline]
+    pub fn prefetch(&self, hash: FlowHash) {
+        prefetch::value(&self.entries[self.home(hash)]);
     }
 
     /// The first slot under `hash` for which `is_it` holds.

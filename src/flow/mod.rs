@@ -51,6 +51,21 @@ impl<T: Keyed> FlowTable<T> {
         self.hasher.hash(tuple)
     }
 
+    /// Announces to the processor that the flow with this hash will be looked for.
+    #[inline]
+    pub fn prefetch_index(&self, hash: FlowHash) {
+        self.index.prefetch(hash);
+    }
+
+    /// Announces to the processor that the flow with this hash will be read, if one of that hash is there. Best called some
+    /// time after [`FlowTable::prefetch_index`].
+    #[inline]
+    pub fn prefetch_flow(&self, hash: FlowHash) {
+        if let Some(slot) = self.index.find(hash, |_| true) {
+            self.slab.prefetch(slot);
+        }
+    }
+
     /// The slot of the flow `tuple`, if there is one.
     pub fn find(&self, hash: FlowHash, tuple: &FourTuple) -> Option<Slot> {
         self.index.find(hash, |slot| self.slab.get(slot).is_some_and(|flow| flow.key() == tuple))

@@ -3,6 +3,8 @@
 //! One word of administration per slot: for a free slot it links to the next free one, for a taken slot it is the generation
 //! of its flow. The topmost bit tells which, so a stale [`FlowId`] can never match a free slot.
 
+use crate::arch::prefetch;
+
 /// The place of a flow: 0 to capacity - 1. The same for the flow's whole life, used again for another flow afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Slot(pub u32);
@@ -76,6 +78,15 @@ impl<T: Copy + Default> Slab<T> {
                 self.len -= 1;
             }
             _ => {}
+        }
+    }
+
+    /// Announces to the processor that what is in `slot` will be read.
+    #[inline]
+    pub fn prefetch(&self, slot: Slot) {
+        if let (Some(flow), Some(word)) = (self.flows.get(slot.index()), self.words.get(slot.index())) {
+            prefetch::value(flow);
+            prefetch::value(word);
         }
     }
 
