@@ -10,7 +10,7 @@ use crate::world::{V4, V6, World, http_exchange, run, server, text};
 const LISTENERS: &str = "--listen 80=http --listen 7000=discard --listen 7001=close --time-wait 500ms";
 
 /// Bytes without a pattern that a wrong offset could meet again.
-fn noise(len: usize) -> Vec<u8> {
+pub fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let next = || {
         state ^= state << 13;

@@ -11,9 +11,12 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod judge;
+mod relay;
 mod wire;
 mod world;
 
+mod bad_link;
 mod by_hand;
 mod control;
 mod conversations;
