@@ -181,7 +181,7 @@ fn is_local(addr: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::args::tests::parse;
+    use crate::blast::args::tests::parse;
     use super::*;
 
     fn route() -> Route {
