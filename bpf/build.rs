@@ -20,7 +20,10 @@ mod programs {
     use std::process::Command;
 
     /// Every file that the objects are made of.
-    const FILES: [&str; 3] = ["bpf/contract.h", "bpf/parse.h", "bpf/steer.bpf.c"];
+    const FILES: [&str; 4] = ["bpf/contract.h", "bpf/packets.bpf.c", "bpf/parse.h", "bpf/steer.bpf.c"];
+
+    /// The objects, by the name of their source without `.bpf.c`.
+    const OBJECTS: [&str; 2] = ["steer", "packets"];
 
     pub fn build() -> Result<(), String> {
         for file in FILES {
@@ -29,14 +32,18 @@ mod programs {
         println!("cargo::rerun-if-env-changed=CLANG");
         let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
         find(&clang)?;
-        let object = PathBuf::from(variable("OUT_DIR")?).join("steer.bpf.o");
-        SkeletonBuilder::new()
-            .source("bpf/steer.bpf.c")
-            .obj(&object)
-            .clang(&clang)
-            .clang_args(arguments()?)
-            .build()
-            .map_err(|cause| format!("compiling bpf/steer.bpf.c with {clang}: {cause:#}"))
+        let folder = PathBuf::from(variable("OUT_DIR")?);
+        for name in OBJECTS {
+            let source = format!("bpf/{name}.bpf.c");
+            SkeletonBuilder::new()
+                .source(&source)
+                .obj(folder.join(format!("{name}.bpf.o")))
+                .clang(&clang)
+                .clang_args(arguments()?)
+                .build()
+                .map_err(|cause| format!("compiling {source} with {clang}: {cause:#}"))?;
+        }
+        Ok(())
     }
 
     /// The compiler is there, or an error that says how to get it.

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::bench::compare::{BenchArgs, BenchError, bench};
 use crate::bench::lab;
 use crate::blast::args::BlastArgs;
 use crate::blast::command::{BlastError, blast};
@@ -143,6 +144,8 @@ enum Commands {
     /// Open connections to a target, at a rate or so many at once, and measure it
     #[command(after_help = BLAST_EXAMPLES)]
     Blast(BlastArgs),
+    /// Compare the kernel's listener, handfast and the raw AF_XDP ceiling in a lab that is made for it
+    Bench(BenchArgs),
     /// Make a lab of two network namespaces joined by a veth pair, and drive responders in it with kernel sockets
     Lab(lab::LabArgs),
 }
@@ -259,6 +262,9 @@ enum Failure {
     /// The load generator: the status is its.
     #[error(transparent)]
     Blast(#[from] BlastError),
+    /// The comparison: the status is its.
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     /// The lab or its clients: the status is theirs.
     #[error(transparent)]
     Lab(#[from] lab::RunError),
@@ -276,6 +282,7 @@ impl Failure {
             | Self::Serve(_)
             | Self::Worker(_) => 1,
             Self::Blast(error) => error.exit_status(),
+            Self::Bench(error) => error.exit_status(),
             Self::Lab(error) => error.exit_status(),
         }
     }
@@ -296,6 +303,7 @@ pub fn main() -> ExitCode {
         Commands::Reload { server, config, listen, json } => reload(&server, config.as_deref(), listen, json),
         Commands::Drain { server, timeout, json } => drain(&server, timeout, json),
         Commands::Blast(args) => blast(&args).map_err(Failure::Blast),
+        Commands::Bench(args) => bench(&args).map_err(Failure::Bench),
         Commands::Lab(args) => lab::run(args).map_err(Failure::Lab),
     };
     match outcome {
