@@ -41,7 +41,7 @@ use contender::Contender;
 use machine::Machine;
 use measure::{Bench, Engine, Ran};
 use process::ProcessError;
-use report::{BenchReport, ContenderReport, Measured, Run, ratios};
+use report::{BenchReport, ContenderReport, Measured, Run, ratios, remarks};
 use wire::{Wire, WireReport, XdpModes};
 
 /// Which generators.
@@ -237,8 +237,9 @@ pub fn compare(args: &BenchArgs, stop: &AtomicBool, tell: &mut dyn FnMut(&str)) 
         measurement.round(&bench, round, tell)?;
     }
     wire.down()?;
-    let Measurement { rows, ceilings, notes, .. } = measurement;
+    let Measurement { rows, ceilings, mut notes, .. } = measurement;
     let contenders: Vec<ContenderReport> = rows.into_iter().filter_map(Row::report).collect();
+    notes.extend(remarks(&contenders));
     Ok(BenchReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         date,

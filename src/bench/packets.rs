@@ -39,8 +39,11 @@ use program::{Dropping, Injecting};
 const FRAME_LEN: usize = 60;
 /// Frames queued between two calls of the kernel.
 const BATCH: usize = 256;
-/// Copies that the kernel sends at one call: some tens of milliseconds.
-const REPEAT: u32 = 50_000;
+/// Copies a millisecond that the kernel is expected to send. Each call costs it some 25 ms before or after, in which nothing is
+/// sent, so the first call is to take nearly all of the time.
+const EXPECTED_PER_MS: u64 = 2_000;
+/// The fewest copies of a call.
+const FEWEST: u32 = 10_000;
 /// The source address and port that frames come from.
 const SOURCE: &str = "198.18.1.1:5000";
 
@@ -235,12 +238,20 @@ fn send_live(args: &SendArgs, stop: &AtomicBool) -> Result<(u64, Duration), Pack
     let link = link.ok_or_else(|| failed("does not exist in this network namespace".to_owned()))?;
     let frame = frame(args, link.mac.unwrap_or_default());
     let injecting = Injecting::out_of(link.index).map_err(failed)?;
-    while_time(args, stop, || match injecting.send(&frame, REPEAT) {
-        Ok(()) => Ok(u64::from(REPEAT)),
-        Err(cause) => {
+    let copies = |count: u64| u32::try_from(count).unwrap_or(u32::MAX).clamp(FEWEST, i32::MAX.unsigned_abs());
+    let mut repeat = copies(args.duration.0 * EXPECTED_PER_MS);
+    let start = Instant::now();
+    while_time(args, stop, || {
+        let began = Instant::now();
+        injecting.send(&frame, repeat).map_err(|cause| {
             let remedy = "it takes Linux 5.18, and --sender afxdp does not need it";
-            Err(failed(format!("sending with BPF_PROG_RUN: {cause}; {remedy}")))
-        }
+            failed(format!("sending with BPF_PROG_RUN: {cause}; {remedy}"))
+        })?;
+        let sent = u64::from(repeat);
+        let left = Duration::from_millis(args.duration.0).saturating_sub(start.elapsed());
+        let per_ms = sent / u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        repeat = copies(per_ms * u64::try_from(left.as_millis()).unwrap_or(0));
+        Ok(sent)
     })
 }
 

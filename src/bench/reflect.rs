@@ -1,7 +1,7 @@
 //! The ceiling: `handfast lab reflect`, a responder without a TCP on the port that `serve` uses.
 //!
 //! Steering, sockets, rings, batches and the order of the flush are those of [`crate::worker::Worker::turn`]; between
-//! receiving and sending is as little as possible ([`frame`]). So what a server reaches beside it is what its TCP costs,
+//! receiving and sending is as little as possible (`frame`). So what a server reaches beside it is what its TCP costs,
 //! and what this reaches is what AF_XDP on this link can do.
 //!
 //! What is not here: connections. A lost frame is lost, an answer may be wrong, and nothing is remembered.
@@ -131,19 +131,29 @@ pub struct Reflected {
     pub recycled: u64,
     /// Calls made to have the kernel send.
     pub tx_kicks: u64,
+    /// Those after which it had work left.
+    pub tx_kicks_again: u64,
+    /// Times that no free frame was there to receive into.
+    pub fill_starved: u64,
+    /// Times that a thread went to sleep for want of frames.
+    pub sleeps: u64,
     /// Frames that the kernel dropped on the way into the socket.
     pub dropped: u64,
 }
 
 impl Reflected {
     fn add(&mut self, other: &Reflected) {
-        let Reflected { received, sent, syns, fins, recycled, tx_kicks, dropped } = other;
+        let Reflected { received, sent, syns, fins, recycled, tx_kicks, tx_kicks_again, fill_starved, sleeps, dropped } =
+            other;
         self.received += received;
         self.sent += sent;
         self.syns += syns;
         self.fins += fins;
         self.recycled += recycled;
         self.tx_kicks += tx_kicks;
+        self.tx_kicks_again += tx_kicks_again;
+        self.fill_starved += fill_starved;
+        self.sleeps += sleeps;
         self.dropped += dropped;
     }
 }
@@ -164,10 +174,13 @@ pub struct ReflectSummary {
 
 impl std::fmt::Display for ReflectSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Reflected { received, sent, syns, fins, recycled, tx_kicks, dropped } = self.counts;
+        let Reflected { received, sent, syns, fins, recycled, tx_kicks, sleeps, dropped, .. } = self.counts;
         writeln!(f, "interface    {} ({})", self.interface, self.xdp)?;
         writeln!(f, "frames       {received} received, {sent} sent in {tx_kicks} calls, {recycled} not answered")?;
-        writeln!(f, "             {syns} SYNs and {fins} FINs answered, {dropped} frames dropped by the kernel")
+        writeln!(
+            f,
+            "             {syns} SYNs and {fins} FINs answered, {dropped} frames dropped by the kernel; slept {sleeps} times"
+        )
     }
 }
 
@@ -271,6 +284,7 @@ impl<P: Port> Reflector<P> {
             if self.turn() {
                 last_work = now;
             } else if now.nanos_since(last_work) > SPIN_NANOS {
+                self.counts.sleeps += 1;
                 self.port.wait(if self.port.tx_outstanding() { TX_RETRY_SLEEP } else { MAX_SLEEP });
             }
         }
@@ -313,9 +327,10 @@ impl<P: Port> Reflector<P> {
 
     /// What was counted, with what the port and the kernel count.
     fn counts(&self) -> Reflected {
-        let PortCounters { rx_frames, tx_frames, tx_kicks, .. } = self.port.counters();
+        let PortCounters { rx_frames, tx_frames, tx_kicks, tx_kicks_again, fill_starved, .. } = self.port.counters();
         let dropped = self.port.kernel_statistics().rx_drops();
-        Reflected { received: rx_frames, sent: tx_frames, tx_kicks, dropped, ..self.counts }
+        let (received, sent) = (rx_frames, tx_frames);
+        Reflected { received, sent, tx_kicks, tx_kicks_again, fill_starved, dropped, ..self.counts }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -128,9 +128,10 @@ impl Bench<'_> {
         server.wait_until_ready(self.stop)?;
 
         let before = Spent::now(self.machine, server.pid())?;
-        let ended_before = of_ended_children();
+        let (ended_before, start) = (of_ended_children(), Instant::now());
         let mut generator = Running::start(&generator_line)?;
         let (_, said) = generator.wait(self.patience(engine), self.stop)?;
+        let elapsed = start.elapsed().as_secs_f64();
         let spent = Spent::now(self.machine, server.pid())?.since(&before);
         let generator_process_s = of_ended_children().since(&ended_before);
 
@@ -149,6 +150,8 @@ impl Bench<'_> {
             generator_core_s: spent.generator_core,
             server_process_s: spent.server_process,
             generator_process_s,
+            others_s: spent.of_others(self.machine, &generator_process_s),
+            generator_busy: spent.generator_core.busy() / elapsed,
             ..judged(report, engine, counted)
         };
         Ok(Ran { run, server: server_line.to_string(), generator: generator_line.to_string() })
@@ -197,6 +200,14 @@ impl Spent {
         })
     }
 
+    /// Time in user space of both cores that neither server nor generator had. What others do in the kernel cannot be told
+    /// from softirqs that the kernel's own threads work off for these two.
+    fn of_others(&self, machine: &Machine, generator: &CpuTime) -> f64 {
+        let same_core = machine.server_core == machine.generator_core;
+        let cores = self.server_core.user + if same_core { 0.0 } else { self.generator_core.user };
+        (cores - self.server_process.user - generator.user).max(0.0)
+    }
+
     fn since(&self, earlier: &Self) -> Self {
         Self {
             server_core: self.server_core.since(&earlier.server_core),
@@ -240,6 +251,15 @@ mod tests {
         assert_eq!((run.connections_per_second, run.handshake_us), (500.0, [40.0, 80.0]));
         let differs = |counted| judged(report(Value::Null), Engine::Afxdp, counted).counts_agree == Some(false);
         assert!(differs(Some(999)) && differs(Some(1_006)) && differs(None) && !differs(Some(1_005)));
+    }
+
+    #[test]
+    fn what_neither_end_spent_was_spent_by_others() {
+        let user = |user| CpuTime { user, ..CpuTime::default() };
+        let spent = Spent { server_core: user(1.0), generator_core: user(2.0), server_process: user(0.5) };
+        let machine = Machine { server_core: 0, generator_core: 1, ..Machine::default() };
+        assert!((spent.of_others(&machine, &user(1.5)) - 1.0).abs() < 1e-9);
+        assert_eq!(spent.of_others(&machine, &user(9.0)).to_bits(), 0.0_f64.to_bits(), "ticks are sampled");
     }
 
     #[test]

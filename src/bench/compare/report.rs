@@ -112,6 +112,10 @@ pub struct Run {
     pub server_process_s: CpuTime,
     /// The generator's process, with its start.
     pub generator_process_s: CpuTime,
+    /// Time in which both cores ran other programs than these two, as far as it was not in the kernel. In seconds.
+    pub others_s: f64,
+    /// Share of its time in which the generator's core did something, from 0 to 1.
+    pub generator_busy: f64,
     /// Median and 99th percentile of the handshakes, in microseconds.
     pub handshake_us: [f64; 2],
     /// Where the generator's steering and sockets worked.
@@ -254,6 +258,48 @@ pub(super) fn agree(counted: u64, completed: u64, attempted: u64, again: u64) ->
     (completed..=attempted.saturating_add(again)).contains(&counted)
 }
 
+/// Share of a run that other programs may take before it says little.
+const OTHERS: f64 = 0.05;
+/// A generator whose core was busy for this share of its time is what limits the rate.
+const BUSY: f64 = 0.95;
+
+/// What the runs say about themselves: that the machine was not theirs, that the generator was the limit.
+pub(super) fn remarks(contenders: &[ContenderReport]) -> Vec<String> {
+    let runs = |contender: &ContenderReport| -> Vec<(String, Run)> {
+        let of = |measured: &Measured| -> Vec<(String, Run)> {
+            measured.runs.iter().map(|run| (measured.engine.clone(), run.clone())).collect()
+        };
+        contender.by_engine().flat_map(of).collect()
+    };
+    let mut remarks = Vec::new();
+    let disturbed: Vec<String> = contenders
+        .iter()
+        .flat_map(|contender| runs(contender).into_iter().map(|(_, run)| (contender.name.clone(), run)))
+        .filter(|(_, run)| {
+            run.others_s + run.server_core_s.steal + run.generator_core_s.steal > run.duration_s * OTHERS
+        })
+        .map(|(name, run)| format!("{name} in round {}", run.round))
+        .collect();
+    if !disturbed.is_empty() {
+        let list = disturbed.join(", ");
+        remarks.push(format!("other programs, or the hypervisor, took more than 5 % of a core meanwhile: {list}"));
+    }
+    let limited = |contender: &&ContenderReport| {
+        let measured = contender.by_engine().find(|measured| measured.engine == "afxdp");
+        measured.is_some_and(|measured| {
+            median(&measured.runs.iter().map(|run| run.generator_busy).collect::<Vec<_>>()) >= BUSY
+        })
+    };
+    let limited: Vec<&str> = contenders.iter().filter(limited).map(|contender| contender.name.as_str()).collect();
+    if !limited.is_empty() {
+        remarks.push(format!(
+            "the core of the afxdp generator, which also does in softirqs what the server receives, was busy all the time against {}: these servers may do more",
+            limited.join(", ")
+        ));
+    }
+    remarks
+}
+
 /// The ratios of `contenders`: those of handfast over the kernel and over the ceiling, and the kernel over the ceiling.
 pub(super) fn ratios(contenders: &[ContenderReport]) -> Vec<Ratio> {
     let mut ratios = Vec::new();
@@ -371,6 +417,17 @@ pub(super) mod tests {
         );
         assert_eq!(ratios[0].pairs, [2.0, 1.5, 3.0]);
         assert_eq!((ratios[0].ratio, ratios[0].min, ratios[0].max), (2.0, 1.5, 3.0));
+    }
+
+    #[test]
+    fn a_disturbed_run_and_a_busy_generator_are_remarked() {
+        assert_eq!(remarks(&example().contenders), [""; 0]);
+        let mut contenders = example().contenders;
+        contenders[1].measured.runs[2].others_s = 0.06;
+        contenders[2].measured.runs.iter_mut().for_each(|run| run.generator_busy = 0.99);
+        let remarks = remarks(&contenders);
+        assert!(remarks[0].ends_with("meanwhile: handfast discard in round 3"), "{remarks:?}");
+        assert!(remarks[1].contains("busy all the time against ceiling"), "{remarks:?}");
     }
 
     #[test]

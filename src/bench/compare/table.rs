@@ -86,10 +86,10 @@ impl fmt::Display for BenchReport {
         for PacketCeiling { name, about, mpps, min, max, offered_mpps, .. } in &self.packet_ceilings {
             writeln!(f, "{name:<13} {mpps:>7.3}  ({min:.3} to {max:.3}, {offered_mpps:.3})  {about}")?;
         }
-        for note in &self.notes {
-            writeln!(f, "\nnote: {note}")?;
+        if !self.notes.is_empty() {
+            writeln!(f)?;
         }
-        Ok(())
+        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
     }
 }
 
