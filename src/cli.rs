@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::bench::compare::{BenchArgs, BenchError, bench};
 use crate::bench::lab;
 use crate::blast::args::BlastArgs;
 use crate::blast::command::{BlastError, blast};
@@ -146,6 +147,8 @@ enum Commands {
     Blast(BlastArgs),
     /// Say whether this machine can serve, what would make it serve worse than it could, and what mends that
     Doctor(DoctorArgs),
+    /// Compare the kernel's listener, handfast and the raw AF_XDP ceiling in a lab that is made for it
+    Bench(BenchArgs),
     /// Make a lab of two network namespaces joined by a veth pair, and drive responders in it with kernel sockets
     Lab(lab::LabArgs),
 }
@@ -265,6 +268,9 @@ enum Failure {
     /// The machine cannot serve, or that could not be said: exit status 1.
     #[error(transparent)]
     Doctor(#[from] DoctorError),
+    /// The comparison: the status is its.
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     /// The lab or its clients: the status is theirs.
     #[error(transparent)]
     Lab(#[from] lab::RunError),
@@ -283,6 +289,7 @@ impl Failure {
             | Self::Worker(_)
             | Self::Doctor(_) => 1,
             Self::Blast(error) => error.exit_status(),
+            Self::Bench(error) => error.exit_status(),
             Self::Lab(error) => error.exit_status(),
         }
     }
@@ -304,6 +311,7 @@ pub fn main() -> ExitCode {
         Commands::Drain { server, timeout, json } => drain(&server, timeout, json),
         Commands::Blast(args) => blast(&args).map_err(Failure::Blast),
         Commands::Doctor(args) => doctor::run(args).map_err(Failure::Doctor),
+        Commands::Bench(args) => bench(&args).map_err(Failure::Bench),
         Commands::Lab(args) => lab::run(args).map_err(Failure::Lab),
     };
     match outcome {

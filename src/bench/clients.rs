@@ -254,7 +254,7 @@ fn local_ports() -> usize {
 }
 
 /// Raises the limit of open files to `wanted` if it is lower.
-fn allow_files(wanted: u64) -> Result<(), ClientsError> {
+pub(super) fn allow_files(wanted: u64) -> Result<(), ClientsError> {
     let (soft, hard) =
         getrlimit(Resource::RLIMIT_NOFILE).map_err(|source| ClientsError::Files { wanted, limit: 0, source })?;
     if soft >= wanted {

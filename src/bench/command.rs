@@ -43,13 +43,9 @@ pub enum CommandError {
 /// If it cannot be started or ends with a status other than 0; the error holds the command line and its stderr.
 pub fn run(program: &'static str, arguments: &[&str]) -> Result<String, CommandError> {
     let command = format!("{program} {}", arguments.join(" "));
-    let path = match std::env::var("PATH") {
-        Ok(path) => format!("{path}:{SYSTEM_FOLDERS}"),
-        Err(_) => SYSTEM_FOLDERS.to_owned(),
-    };
     let output = Command::new(program)
         .args(arguments)
-        .env("PATH", path)
+        .env("PATH", search_path())
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .output()
@@ -61,6 +57,14 @@ pub fn run(program: &'static str, arguments: &[&str]) -> Result<String, CommandE
         return Err(CommandError::Failed { command, stderr, remedy });
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Our own PATH, and the folders where `ip` and `ethtool` are.
+pub(super) fn search_path() -> String {
+    match std::env::var("PATH") {
+        Ok(path) => format!("{path}:{SYSTEM_FOLDERS}"),
+        Err(_) => SYSTEM_FOLDERS.to_owned(),
+    }
 }
 
 /// The Debian package that has `program`.

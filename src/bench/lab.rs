@@ -18,9 +18,12 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use thiserror::Error;
 
+use super::accept::{self, AcceptArgs, AcceptError};
 use super::clients::{self, ClientsArgs, ClientsError};
 use super::command::{self, CommandError};
 use super::netns::{self, EnterError};
+use super::packets::{self, PacketsArgs, PacketsError};
+use super::reflect::{self, ReflectArgs, ReflectError};
 use view::InterfaceRow;
 pub use view::{EndView, LabView};
 
@@ -32,7 +35,7 @@ pub struct End {
     /// The interface's name inside its namespace.
     pub interface: &'static str,
     /// Its MAC address: locally administered and fixed, so that two runs see the same frames.
-    mac: &'static str,
+    pub mac: &'static str,
     /// Its addresses with prefix length, IPv4 first.
     addresses: [&'static str; 2],
 }
@@ -423,6 +426,12 @@ enum LabCommand {
     },
     /// Drive a responder with many sockets of the kernel's own TCP stack
     Clients(ClientsArgs),
+    /// Accept, read and close on sockets of the kernel's: what `bench` compares with
+    Accept(AcceptArgs),
+    /// Turn frames round over AF_XDP without a TCP: the ceiling that `bench` shows
+    Reflect(ReflectArgs),
+    /// Send or drop frames of 64 bytes as fast as it goes
+    Packets(PacketsArgs),
 }
 
 /// Why `handfast lab` failed.
@@ -434,6 +443,15 @@ pub enum RunError {
     /// The clients could not run, or connections failed.
     #[error(transparent)]
     Clients(#[from] ClientsError),
+    /// The kernel's listener.
+    #[error(transparent)]
+    Accept(#[from] AcceptError),
+    /// The responder without a TCP.
+    #[error(transparent)]
+    Reflect(#[from] ReflectError),
+    /// Frames alone.
+    #[error(transparent)]
+    Packets(#[from] PacketsError),
     /// The result could not be written.
     #[error("cannot write the result to standard output: {0}")]
     Output(#[from] io::Error),
@@ -444,7 +462,12 @@ impl RunError {
     pub fn exit_status(&self) -> u8 {
         match self {
             RunError::Lab(LabError::Name(_)) | RunError::Clients(ClientsError::Usage(_)) => 2,
-            RunError::Lab(_) | RunError::Clients(_) | RunError::Output(_) => 1,
+            RunError::Lab(_)
+            | RunError::Clients(_)
+            | RunError::Accept(_)
+            | RunError::Reflect(_)
+            | RunError::Packets(_)
+            | RunError::Output(_) => 1,
         }
     }
 }
@@ -460,6 +483,9 @@ pub fn run(args: LabArgs) -> Result<(), RunError> {
         LabCommand::Down { name, force } => Ok(Lab::named(&name)?.down(force)?),
         LabCommand::Show { name, json } => print_view(&Lab::named(&name)?.show()?, json),
         LabCommand::Clients(args) => clients::run(&args),
+        LabCommand::Accept(args) => Ok(accept::run(&args)?),
+        LabCommand::Reflect(args) => Ok(reflect::run(&args)?),
+        LabCommand::Packets(args) => Ok(packets::run(&args)?),
     }
 }
 

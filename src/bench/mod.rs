@@ -1,13 +1,24 @@
-//! The measuring side: the [`lab`] of two network namespaces joined by a veth pair, and [`clients`], many ordinary
-//! kernel sockets that put a responder to use from the outside.
+//! The measuring side: the [`lab`] of two network namespaces joined by a veth pair, what is compared in it, and the comparison.
 //!
-//! What is not here: the responder itself, and anything that touches frames. Everything below runs on the kernel's own
-//! TCP stack on purpose, so that it is an independent opinion about ours.
+//! | | |
+//! |---|---|
+//! | [`lab`], [`netns`] | the namespaces and the wire between them |
+//! | [`clients`] | many ordinary kernel sockets that put a responder to use from the outside: an independent opinion |
+//! | [`accept`] | the kernel's listener, as fast as it goes: what to compare with |
+//! | [`reflect`], [`packets`] | the ceilings: a responder without a TCP, and frames alone, over the port that `serve` uses |
+//! | [`compare`] | `handfast bench`: all of them in turn |
+//!
+//! What is not here: the responder and the load generator themselves; they are run as programs, as a person would.
 #![forbid(unsafe_code)]
 
+pub mod accept;
 pub mod clients;
 pub(crate) mod command;
+pub mod compare;
 pub mod lab;
 pub mod netns;
+pub mod packets;
+pub mod reflect;
+mod stop;
 
 pub use command::CommandError;

@@ -181,8 +181,8 @@ fn is_local(addr: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::blast::args::tests::parse;
     use super::*;
+    use crate::blast::args::tests::parse;
 
     fn route() -> Route {
         Route { hop: "198.18.0.1".parse().unwrap(), source: Some("198.18.0.2".parse().unwrap()) }
