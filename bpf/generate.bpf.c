@@ -3,8 +3,11 @@
  * The generating program: the client's side of very many short TCP connections to one target, below any socket.
  *
  * One program with two duties, told apart by where a frame seems to arrive. A frame of BPF_PROG_RUN with live frames
- * arrives on the loopback interface: the program takes the next four-tuple, writes a SYN over whatever the frame holds,
- * and redirects it out of the interface that it is attached to. A frame that arrives there is answered in place if it is
+ * arrives on the loopback interface: if a connection is due, the program takes the next four-tuple, writes a SYN over
+ * whatever the frame holds, and redirects it out of the interface that it is attached to; if none is, it drops the frame.
+ * So one call keeps the schedule over thousands of frames. It has to: each call makes a page pool, and to end one the
+ * kernel walks over all that still have a frame under way (mem_allocator_disconnect() in net/core/xdp.c). A frame that
+ * arrives there is answered in place if it is
  * a segment from the target to one of our four-tuples, and passed on untouched if not. Answers are redirected, too: what
  * XDP_TX puts into the ring of a veth peer without an XDP program waits there until something else wakes the peer
  * (veth_xdp_flush() in drivers/net/veth.c). One program, because BPF_PROG_RUN waits twice for an RCU grace period, 10 ms or more each, if it runs a program repeatedly that
@@ -69,7 +72,15 @@ struct {
 	__type(value, __u64);
 } connections SEC(".maps");
 
-/* The four-tuple whose turn is next. One thread sends, so it needs no atomic operation. */
+/* When connections are due. One thread sends, so neither this nor the next needs an atomic operation. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct generate_schedule);
+} schedule SEC(".maps");
+
+/* The four-tuple whose turn is next. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -243,15 +254,47 @@ static __always_inline int write_syn(const struct generate_config *c, __u8 *data
 	return 1;
 }
 
+static __always_inline __u64 due_ns(const struct generate_schedule *plan, __u64 connection)
+{
+	return plan->start_ns + (connection * plan->interval >> GENERATE_INTERVAL_BITS);
+}
+
+/* True if a connection is to be opened now. */
+static __always_inline int is_due(struct generate_schedule *plan, __u64 now_ns)
+{
+	if (plan->sent >= plan->limit)
+		return 0;
+	if (!plan->burst_left) {
+		__u64 left = plan->limit - plan->sent;
+		__u64 burst = plan->burst < left ? plan->burst : left;
+
+		if (now_ns < due_ns(plan, plan->sent + burst - 1))
+			return 0;
+		plan->burst_left = burst;
+	}
+	return 1;
+}
+
+static __always_inline void count_sent(struct generate_schedule *plan, __u64 now_ns)
+{
+	if (now_ns > due_ns(plan, plan->sent) + GENERATE_LATE_NS)
+		plan->late++;
+	plan->burst_left--;
+	plan->sent++;
+}
+
 static __always_inline int open_connection(const struct generate_config *c, struct xdp_md *ctx)
 {
 	__u32 first = 0, tuple;
+	struct generate_schedule *plan = bpf_map_lookup_elem(&schedule, &first);
 	__u32 *turn = bpf_map_lookup_elem(&next, &first);
 	struct generate_counters *mine = bpf_map_lookup_elem(&counters, &first);
 	__u64 *word, now_ns = bpf_ktime_get_ns(), before;
 
-	if (!turn || !mine)
+	if (!plan || !turn || !mine)
 		return XDP_ABORTED;
+	if (!is_due(plan, now_ns))
+		return XDP_DROP;
 	tuple = *turn;
 	word = bpf_map_lookup_elem(&connections, &tuple);
 	if (!word || !write_syn(c, (void *)(long)ctx->data, (void *)(long)ctx->data_end, tuple,
@@ -259,6 +302,7 @@ static __always_inline int open_connection(const struct generate_config *c, stru
 		return XDP_ABORTED;
 	*turn = tuple + 1 < c->tuples ? tuple + 1 : 0;
 	before = __sync_lock_test_and_set(word, now_ns << GENERATE_STATE_BITS | GENERATE_SYN_SENT) & STATE_MASK;
+	count_sent(plan, now_ns);
 	mine->count[GENERATE_COUNT_ATTEMPTED]++;
 	if (before == GENERATE_SYN_SENT || before == GENERATE_ESTABLISHED || before == GENERATE_LAST_ACK)
 		mine->count[GENERATE_COUNT_OVERTAKEN]++;

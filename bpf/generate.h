@@ -46,6 +46,10 @@ enum generate_state {
 	GENERATE_STATES /* how many there are */
 };
 
+/* The unit of generate_schedule's interval is 2^-16 ns. */
+#define GENERATE_INTERVAL_BITS 16
+#define GENERATE_LATE_NS 1000000
+
 /*
  * Latencies are counted in buckets: below 2^5 ns one a nanosecond, then 2^5 for each power of two, up to 2^37 ns (137 s);
  * what took longer is in the last one.
@@ -68,6 +72,20 @@ enum generate_counter {
 	GENERATE_COUNT_REPEATED, /* the peer's retransmissions, answered again */
 	GENERATE_COUNT_WRONG, /* frames that no connection of ours expects */
 	GENERATE_COUNTERS /* how many there are */
+};
+
+/*
+ * When connections are due: connection k at start + k * interval, and those of a burst when its last one is. Written by the
+ * loader before a run; the program keeps the numbers of what it sent. Until a schedule is written, all are due.
+ */
+struct generate_schedule {
+	__u64 start_ns;
+	__u64 interval; /* in 2^-16 ns */
+	__u64 limit; /* connections in all */
+	__u64 burst; /* connections that are sent one right after the other, at least 1 */
+	__u64 burst_left; /* those of the present burst that are not sent yet */
+	__u64 sent;
+	__u64 late; /* sent more than 1 ms after they were due */
 };
 
 /* The configuration, constant once the program is loaded. Addresses and frames are in network byte order. */

@@ -23,6 +23,10 @@ pub const CLOSE_CLIENT: u32 = 0;
 pub const CLOSE_SERVER: u32 = 1;
 /// [`Config::close`]: RST instead of the ACK of the handshake.
 pub const CLOSE_RESET: u32 = 2;
+/// The unit of [`Schedule::interval`] is two to minus this many ns.
+pub const INTERVAL_BITS: u32 = 16;
+/// A connection that is sent this many ns after it was due is late.
+pub const LATE_NS: u64 = 1_000_000;
 /// Buckets of one latency.
 pub const LATENCY_BUCKETS: usize = 1056;
 /// Each power of two has two to this many buckets.
@@ -114,6 +118,46 @@ impl Config {
             ("syn", self.syn.to_vec()),
             ("answer", self.answer.to_vec()),
         ]
+    }
+}
+
+/// `struct generate_schedule`: when connections are due, and how many were sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Schedule {
+    /// When the first one is due, on CLOCK_MONOTONIC in ns.
+    pub start_ns: u64,
+    /// From one to the next, in 2^-16 ns.
+    pub interval: u64,
+    /// Connections in all.
+    pub limit: u64,
+    /// Connections that are sent one right after the other, when the last of them is due; at least 1.
+    pub burst: u64,
+    /// Those of the present burst that are not sent yet.
+    pub burst_left: u64,
+    /// Those sent.
+    pub sent: u64,
+    /// Those sent more than 1 ms after they were due.
+    pub late: u64,
+}
+
+/// Size of `struct generate_schedule` in words.
+const SCHEDULE_WORDS: usize = 7;
+
+impl Schedule {
+    /// The bytes that the kernel takes as the value.
+    pub fn to_bytes(self) -> Vec<u8> {
+        let words = [self.start_ns, self.interval, self.limit, self.burst, self.burst_left, self.sent, self.late];
+        words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+    }
+
+    /// The value that the kernel gives; zeros for bytes that are missing.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let mut words = [0; SCHEDULE_WORDS];
+        for (to, word) in words.iter_mut().zip(bytes.as_chunks().0) {
+            *to = u64::from_ne_bytes(*word);
+        }
+        let [start_ns, interval, limit, burst, burst_left, sent, late] = words;
+        Self { start_ns, interval, limit, burst, burst_left, sent, late }
     }
 }
 
@@ -259,6 +303,8 @@ mod tests {
             ("GENERATE_CLOSE_CLIENT", u64::from(CLOSE_CLIENT)),
             ("GENERATE_CLOSE_SERVER", u64::from(CLOSE_SERVER)),
             ("GENERATE_CLOSE_RESET", u64::from(CLOSE_RESET)),
+            ("GENERATE_INTERVAL_BITS", u64::from(INTERVAL_BITS)),
+            ("GENERATE_LATE_NS", LATE_NS),
             ("GENERATE_LATENCY_BITS", u64::from(LATENCY_BITS)),
             ("GENERATE_LATENCY_BUCKETS", LATENCY_BUCKETS as u64),
             // Of the program alone.
@@ -309,6 +355,15 @@ mod tests {
         let config = config.to_bytes();
         assert_eq!(config[..12], [&1_u64.to_ne_bytes()[..], &2_u32.to_ne_bytes()].concat());
         assert_eq!(config[CONFIG_BYTES - FRAME_BYTES..], [3; FRAME_BYTES]);
+    }
+
+    #[test]
+    fn the_schedule_is_laid_out_as_in_the_header() {
+        let names = ["start_ns", "interval", "limit", "burst", "burst_left", "sent", "late"];
+        assert_eq!(fields("generate_schedule"), names.map(|name| (name.to_owned(), 8)));
+        let schedule = Schedule { start_ns: 1, interval: 2, limit: 3, burst: 4, burst_left: 5, sent: 6, late: 7 };
+        assert_eq!(schedule.to_bytes(), (1..=7_u64).flat_map(u64::to_ne_bytes).collect::<Vec<_>>());
+        assert_eq!(Schedule::from_bytes(&schedule.to_bytes()), schedule);
     }
 
     #[test]

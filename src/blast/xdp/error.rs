@@ -68,8 +68,8 @@ pub enum XdpError {
         /// What the kernel says.
         cause: io::Error,
     },
-    /// The counters could not be read.
-    #[error("reading the counters of the generating program: {cause}")]
+    /// The counters could not be read, or the schedule not written.
+    #[error("reading the counters of the generating program, or writing its schedule: {cause}")]
     Counters {
         /// What the kernel says.
         cause: libbpf_rs::Error,

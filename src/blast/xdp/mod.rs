@@ -2,7 +2,7 @@
 //! bottleneck of the veth lab.
 //!
 //! [`Generator`] owns the loaded program (bpf/generate.bpf.c, which says how connections are spoken). A thread has it
-//! send SYNs on schedule (`send`, `pace`); on the interface it answers what comes back, on whichever core that is.
+//! send SYNs on the schedule of the plan (`send`, `pace`); on the interface it answers what comes back, on whichever core that is.
 //! [`contract`] mirrors bpf/generate.h, `frames` makes the configuration of the plan, `tally` the result of the counters.
 //!
 //! What is deliberately not here: requests, held connections, retransmission and anything else that needs memory beyond
@@ -23,9 +23,8 @@ pub use tally::XdpTally;
 
 use crate::steer::Interface;
 use crate::steer::attach::{self, Attached, XdpLink};
-use contract::{Config, Count, Counters};
+use contract::{Config, Counters};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, ProgramMut};
-use pace::Pace;
 use send::Sender;
 use siphasher::sip::SipHasher13;
 use std::fs;
@@ -62,6 +61,7 @@ const AFTER_DETACH: Duration = Duration::from_millis(5);
 pub struct Generator {
     object: Object,
     counters: MapHandle,
+    schedule: MapHandle,
     plan: XdpPlan,
     /// Holds the program on the interface.
     link: Option<XdpLink>,
@@ -82,11 +82,12 @@ impl Generator {
         {
             return Err(XdpError::Pin { core });
         }
-        let (object, counters) = open(&config).map_err(|cause| XdpError::Load { cause })?;
-        Ok(Self { object, counters, plan: plan.clone(), link: None })
+        let (object, [counters, schedule]) = open(&config).map_err(|cause| XdpError::Load { cause })?;
+        send::write(&schedule, pace::at_once())?;
+        Ok(Self { object, counters, schedule, plan: plan.clone(), link: None })
     }
 
-    /// The program itself, for BPF_PROG_RUN: over a frame of no interface it makes a SYN of it.
+    /// The program itself, for BPF_PROG_RUN: of a frame of no interface it makes a SYN.
     ///
     /// # Panics
     ///
@@ -149,17 +150,15 @@ impl Generator {
         let sender = Sender {
             program: program.as_fd(),
             frame_bytes: frames::syn_bytes(plan),
-            pace: Pace::new(plan.rate, plan.duration, plan.connections),
+            schedule: &self.schedule,
             duration: plan.duration,
-            core: plan.core.sending(),
+            core: plan.core,
             stop,
         };
-        let counters = &self.counters;
-        let attempted = move || Ok(read(counters)?.get(Count::Attempted));
         let start = Instant::now();
         thread::scope(|scope| {
             let builder = thread::Builder::new().name("blast-xdp".to_owned());
-            let work = || sender.send(attempted);
+            let work = || sender.send(|now_ns| pace::schedule(now_ns, plan.rate, plan.duration, plan.connections));
             let thread = builder.spawn_scoped(scope, work).map_err(|cause| XdpError::Spawn { cause })?;
             let mut reported = start;
             while !thread.is_finished() {
@@ -195,8 +194,8 @@ impl Generator {
     }
 }
 
-/// Loads the embedded object with this configuration; the object and its counters.
-fn open(config: &Config) -> libbpf_rs::Result<(Object, MapHandle)> {
+/// Loads the embedded object with this configuration; the object, its counters and its schedule.
+fn open(config: &Config) -> libbpf_rs::Result<(Object, [MapHandle; 2])> {
     let mut object = ObjectBuilder::default().name("generate")?.open_memory(OBJECT)?;
     for mut map in object.maps_mut() {
         // The object's only read-only data is the configuration; libbpf puts the object's name before ".rodata".
@@ -212,9 +211,12 @@ fn open(config: &Config) -> libbpf_rs::Result<(Object, MapHandle)> {
     if config.hand_over != 0 {
         hand_over(&object, config.core)?;
     }
-    let counters = object.maps().find(|map| map.name() == "counters");
-    let counters = MapHandle::try_from(&counters.expect("generate.bpf.c defines the map"))?;
-    Ok((object, counters))
+    let map = |name: &str| {
+        let found = object.maps().find(|map| map.name() == name);
+        MapHandle::try_from(&found.expect("generate.bpf.c defines the map"))
+    };
+    let maps = [map("counters")?, map("schedule")?];
+    Ok((object, maps))
 }
 
 /// Has a core answer what is handed over to it.

@@ -1,69 +1,54 @@
-//! When connections are due: arithmetic over a rate and a time since the start, without a clock.
+//! When connections are due: the schedule that the program keeps, as arithmetic without a clock.
 //!
-//! Open loop: connection k (from 0 on) is due at k / rate, whatever became of those before it. Sending takes a system
-//! call for each burst, so connections are sent a few at a time; the last of a burst is never sent before it is due, the
-//! first at most [`BURST_INTERVAL`] after it was.
+//! Open loop: connection k (from 0 on) is due at k / rate, whatever became of those before it. To send one by one costs
+//! more than to send a few at a time, so connections go out in bursts: the last of a burst is not sent before it is due,
+//! the first at most [`BURST_INTERVAL`] after it was.
 
+use super::contract::{INTERVAL_BITS, Schedule};
 use std::time::Duration;
 
 /// The longest time over which connections are gathered into one burst.
-pub const BURST_INTERVAL: Duration = Duration::from_micros(125);
+const BURST_INTERVAL: Duration = Duration::from_micros(50);
 
-/// The longest burst: a quarter of what veth's ring holds.
-pub const BURST_MAX: u64 = 64;
+/// The longest burst: what the kernel hands to an interface at once (DEV_MAP_BULK_SIZE).
+const BURST_MAX: u64 = 16;
 
-/// A connection that is sent this much after it was due is late.
-pub const LATE_AFTER: Duration = Duration::from_millis(1);
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-const NANOS_PER_SECOND: u128 = 1_000_000_000;
-
-/// The schedule of one run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
-    rate: u64,
-    limit: u64,
-    burst: u64,
+/// The schedule for `rate` connections a second, at least 1, over `duration` from `start_ns` on, and no more than
+/// `connections` in all.
+pub fn schedule(start_ns: u64, rate: u64, duration: Duration, connections: Option<u64>) -> Schedule {
+    let rate = rate.max(1);
+    let within = u128::from(rate).saturating_mul(duration.as_nanos()).div_ceil(NANOS_PER_SECOND.into());
+    let within = u64::try_from(within).unwrap_or(u64::MAX);
+    let gathered = u128::from(rate).saturating_mul(BURST_INTERVAL.as_nanos()) / u128::from(NANOS_PER_SECOND);
+    Schedule {
+        start_ns,
+        interval: (NANOS_PER_SECOND << INTERVAL_BITS) / rate,
+        limit: connections.map_or(within, |connections| connections.min(within)),
+        burst: u64::try_from(gathered).unwrap_or(u64::MAX).clamp(1, BURST_MAX),
+        ..Schedule::default()
+    }
 }
 
-impl Pace {
-    /// `rate` connections a second, at least 1, for `duration`, and no more than `connections` in all.
-    pub fn new(rate: u64, duration: Duration, connections: Option<u64>) -> Self {
-        let rate = rate.max(1);
-        let within = u128::from(rate).saturating_mul(duration.as_nanos()).div_ceil(NANOS_PER_SECOND);
-        let within = u64::try_from(within).unwrap_or(u64::MAX);
-        let burst = u128::from(rate) * BURST_INTERVAL.as_nanos() / NANOS_PER_SECOND;
-        let burst = u64::try_from(burst).unwrap_or(u64::MAX).clamp(1, BURST_MAX);
-        Self { rate, limit: connections.map_or(within, |connections| connections.min(within)), burst }
+/// The schedule under which every connection is due at once.
+pub fn at_once() -> Schedule {
+    Schedule { limit: u64::MAX, burst: 1, ..Schedule::default() }
+}
+
+impl Schedule {
+    /// True if all connections have been sent.
+    pub fn is_over(&self) -> bool {
+        self.sent >= self.limit
     }
 
-    /// How many connections there are in all.
-    pub fn limit(&self) -> u64 {
-        self.limit
-    }
-
-    /// How many are due at `elapsed`.
-    pub fn due(&self, elapsed: Duration) -> u64 {
-        let passed = u128::from(self.rate).saturating_mul(elapsed.as_nanos()) / NANOS_PER_SECOND + 1;
-        u64::try_from(passed).unwrap_or(u64::MAX).min(self.limit)
-    }
-
-    /// How many to send now that `sent` were sent before; 0 as long as a burst is not due.
-    pub fn burst(&self, elapsed: Duration, sent: u64) -> u64 {
-        let waiting = self.due(elapsed).saturating_sub(sent);
-        let whole = self.burst.min(self.limit.saturating_sub(sent));
-        if waiting < whole { 0 } else { waiting.min(BURST_MAX) }
-    }
-
-    /// How long after `elapsed` the next burst is due.
-    pub fn wait(&self, elapsed: Duration, sent: u64) -> Duration {
-        let last = (sent + self.burst).min(self.limit).saturating_sub(1);
-        let due_nanos = (u128::from(last) * NANOS_PER_SECOND).div_ceil(u128::from(self.rate));
-        Duration::from_nanos(u64::try_from(due_nanos.saturating_sub(elapsed.as_nanos())).unwrap_or(u64::MAX))
-    }
-
-    /// How many of the next `count` after the first `sent` are late at `elapsed`.
-    pub fn late(&self, elapsed: Duration, sent: u64, count: u64) -> u64 {
-        elapsed.checked_sub(LATE_AFTER).map_or(0, |then| self.due(then).saturating_sub(sent).min(count))
+    /// How long after `now_ns` the next burst is due; zero if it is due already, or there is none.
+    pub fn wait(&self, now_ns: u64) -> Duration {
+        let last = self.sent.saturating_add(self.burst).min(self.limit).saturating_sub(1);
+        let after = (u128::from(last) * u128::from(self.interval)) >> INTERVAL_BITS;
+        let due_ns = u128::from(self.start_ns) + after;
+        let wait = due_ns.saturating_sub(now_ns.into());
+        Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))
     }
 }
 
@@ -75,67 +60,56 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn the_first_is_due_at_once_and_the_others_at_the_rate() {
-        let pace = Pace::new(1_000, SECOND * 2, None);
-        assert_eq!(pace.limit(), 2_000);
-        let at = |micros| pace.due(Duration::from_micros(micros));
-        assert_eq!((at(0), at(999), at(1_000), at(1_500_000), at(9_000_000)), (1, 1, 2, 1_501, 2_000));
-    }
-
-    #[test]
-    fn the_number_of_connections_limits_what_the_time_would_allow() {
-        assert_eq!(Pace::new(1_000, SECOND, Some(7)).limit(), 7);
-        assert_eq!(Pace::new(1_000, SECOND, Some(7_000)).limit(), 1_000);
-        assert_eq!(Pace::new(u64::MAX, Duration::MAX, None).limit(), u64::MAX);
+    fn a_run_has_as_many_connections_as_rate_and_time_make_and_no_more_than_asked_for() {
+        let limit = |rate, duration, connections| schedule(0, rate, duration, connections).limit;
+        assert_eq!(limit(1_000, SECOND * 2, None), 2_000);
+        assert_eq!(limit(3, Duration::from_millis(500), None), 2, "at 0 and at a third of a second");
+        assert_eq!(limit(1_000, SECOND, Some(7)), 7);
+        assert_eq!(limit(1_000, SECOND, Some(7_000)), 1_000);
+        assert_eq!(limit(u64::MAX, Duration::MAX, None), u64::MAX);
     }
 
     #[test]
     fn slow_rates_send_one_by_one_and_fast_ones_in_bursts() {
-        let slow = Pace::new(5_000, SECOND, None);
-        assert_eq!(slow.burst(Duration::ZERO, 0), 1);
-        assert_eq!(slow.burst(Duration::from_micros(199), 1), 0);
-        assert_eq!(slow.wait(Duration::from_micros(50), 1), Duration::from_micros(150));
-        let fast = Pace::new(400_000, SECOND, None);
-        assert_eq!(fast.burst(Duration::from_micros(120), 0), 0, "49 are due, and a burst is 50");
-        assert_eq!(fast.burst(Duration::from_nanos(122_500), 0), 50);
-        assert_eq!(fast.wait(Duration::ZERO, 0), Duration::from_nanos(122_500));
+        let slow = schedule(500, 5_000, SECOND, None);
+        assert_eq!((slow.burst, slow.interval), (1, 200_000 << 16));
+        assert_eq!(slow.wait(500), Duration::ZERO);
+        let second = Schedule { sent: 1, ..slow };
+        assert_eq!(second.wait(50_500), Duration::from_micros(150));
+        assert_eq!(second.wait(300_000), Duration::ZERO, "it was due before");
+        let fast = schedule(0, 400_000, SECOND, None);
+        assert_eq!((fast.burst, fast.wait(0)), (16, Duration::from_nanos(15 * 2_500)));
+        assert_eq!(schedule(0, u64::MAX, SECOND, None).burst, BURST_MAX);
     }
 
     #[test]
     fn the_end_of_a_run_is_a_burst_whatever_its_size() {
-        let pace = Pace::new(400_000, SECOND, Some(53));
-        assert_eq!(pace.burst(Duration::from_micros(125), 50), 0);
-        assert_eq!(pace.burst(Duration::from_micros(130), 50), 3);
-        assert_eq!(pace.burst(SECOND, 53), 0);
+        let almost = Schedule { sent: 32, ..schedule(0, 400_000, SECOND, Some(35)) };
+        assert_eq!(almost.wait(0), Duration::from_nanos(34 * 2_500));
+        let over = Schedule { sent: 35, ..almost };
+        assert!(over.is_over() && !almost.is_over());
     }
 
     #[test]
-    fn what_has_fallen_behind_is_sent_in_bursts_and_counted_as_late() {
-        let pace = Pace::new(100_000, SECOND, None);
-        let now = Duration::from_millis(11);
-        assert_eq!(pace.burst(now, 0), BURST_MAX);
-        assert_eq!(pace.late(now, 0, BURST_MAX), BURST_MAX);
-        assert_eq!(pace.late(now, 980, BURST_MAX), 21, "due by 10 ms: 1001");
-        assert_eq!(pace.late(now, 1_001, 100), 0);
-        assert_eq!(pace.late(Duration::from_micros(900), 0, 50), 0);
+    fn without_a_schedule_everything_is_due() {
+        let schedule = Schedule { sent: 1 << 40, ..at_once() };
+        assert!(!schedule.is_over() && schedule.wait(0).is_zero());
     }
 
     proptest! {
         #[test]
-        fn a_run_that_waits_as_told_sends_all_and_none_too_early_or_late(
-            rate in 1_u64..2_000_000, micros in 1_u64..20_000,
-        ) {
-            let pace = Pace::new(rate, Duration::from_micros(micros), None);
-            let (mut sent, mut elapsed) = (0, Duration::ZERO);
-            while sent < pace.limit() {
-                elapsed += pace.wait(elapsed, sent);
-                let burst = pace.burst(elapsed, sent);
-                prop_assert!(burst > 0);
-                prop_assert!(sent + burst <= pace.due(elapsed));
-                prop_assert_eq!(pace.late(elapsed, sent, burst), 0);
-                sent += burst;
-            }
-            prop_assert_eq!(sent, pace.limit());
+        fn the_last_connection_is_due_at_its_time_within_ten_microseconds(rate in 1_u64..5_000_000, seconds in 1_u64..100) {
+            let schedule = schedule(0, rate, Duration::from_secs(seconds), None);
+            prop_assert_eq!(schedule.limit, rate * seconds);
+            let last = Schedule { sent: schedule.limit - 1, ..schedule };
+            let exact = u128::from(last.sent) * u128::from(NANOS_PER_SECOND) / u128::from(rate);
+            prop_assert!(last.wait(0).as_nanos().abs_diff(exact) <= 10_000);
+        }
+
+        #[test]
+        fn no_burst_is_gathered_over_longer_than_the_interval(rate in 1_u64..5_000_000) {
+            let schedule = schedule(0, rate, SECOND, None);
+            prop_assert!(schedule.wait(0) <= BURST_INTERVAL);
         }
     }
 }

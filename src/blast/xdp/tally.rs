@@ -11,7 +11,7 @@ const LONGEST_NS: u64 = 1 << 37;
 /// What the sending thread knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Connections sent more than [`super::pace::LATE_AFTER`] after they were due.
+    /// Connections sent more than 1 ms after they were due.
     pub late: u64,
     /// Connections of the plan that were never sent.
     pub unsent: u64,
