@@ -5,6 +5,8 @@
 //! which tests/generator.rs checks on a virtual clock.
 #![cfg(feature = "xdp")]
 
+#[path = "../common/browser.rs"]
+mod browser;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../serve/world.rs"]
@@ -12,6 +14,7 @@ mod world;
 
 mod load;
 mod mistakes;
+mod results;
 mod targets;
 
 use handfast::blast::report::BlastReport;
