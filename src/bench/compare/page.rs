@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 
 /// The engines of the generator, each with what a rate means under it.
 const ENGINES: [(&str, &str); 2] = [
-    ("afxdp", "as fast as the generator over AF_XDP goes, 512 connections in progress"),
-    ("xdp", "the highest rate without loss, offered from below the socket"),
+    ("afxdp", "As fast as the generator over AF_XDP goes, 512 connections in progress"),
+    ("xdp", "The highest rate without loss, offered from below the socket"),
 ];
 
 /// The whole page.
@@ -23,12 +23,12 @@ pub(super) fn page(report: &BenchReport) -> String {
         }
         let chart = BarChart {
             title: format!("Connections a second under the engine {engine}"),
-            summary: format!("Medians over {} rounds with least and most; {meaning}.", report.rounds),
+            summary: format!("{meaning}. Medians over {} rounds with least and most.", report.rounds),
             label: "connections a second".to_owned(),
             bars,
         };
         let heading = format!("Connections a second, engine {engine}");
-        let caption = format!("Medians over the rounds; whiskers from the least to the most. {meaning}.");
+        let caption = format!("{meaning}. Medians over the rounds; whiskers from the least to the most.");
         body.push_str(&section(&format!("rate-{engine}"), &heading, &figure(&caption, &chart.svg())));
     }
     body.push_str(&section("ratios", "Ratios, pair by pair", &ratios(&report.ratios)));
@@ -103,6 +103,7 @@ fn ratios(ratios: &[Ratio]) -> String {
 
 fn contenders(contenders: &[ContenderReport]) -> String {
     let mut rows = Vec::new();
+    let about: String = contenders.iter().map(|one| paragraph(&format!("{}: {}.", one.name, one.about))).collect();
     for (i, contender) in contenders.iter().enumerate() {
         for measured in contender.by_engine() {
             let place = if std::ptr::eq(measured, &contender.measured) { "" } else { "/second" };
@@ -112,25 +113,26 @@ fn contenders(contenders: &[ContenderReport]) -> String {
     let head = [
         "contender",
         "engine",
-        "connections a second",
+        "rate, 1/s",
         "least",
         "most",
         "handshake p50, us",
-        "server core, us a connection",
-        "generator core, us a connection",
+        "server core, us",
+        "generator core, us",
         "failed",
     ];
-    table(&head, &rows)
+    let cores = "Core times are those of a whole core, softirqs too, for one connection; a search has none.";
+    about + &paragraph(cores) + &table(&head, &rows)
 }
 
 fn contender_row(contender: &ContenderReport, measured: &Measured, at: &str) -> Vec<Cell> {
     let number = |field: &str, value: f64, decimals| Cell::Number(measure(&format!("{at}/{field}"), value, decimals));
     let core = |field: &str, value: Option<f64>| match value {
         Some(value) => number(field, value, 2),
-        None => Cell::text("not measured in a search"),
+        None => Cell::Number(String::new()),
     };
     vec![
-        Cell::Noted(contender.name.clone(), contender.about.clone()),
+        Cell::text(&contender.name),
         Cell::text(&measured.engine),
         number("connections_per_second", measured.connections_per_second, 0),
         number("min", measured.min, 0),
