@@ -20,8 +20,14 @@ mod programs {
     use std::process::Command;
 
     /// Every file that the objects are made of.
-    const FILES: [&str; 5] =
-        ["bpf/contract.h", "bpf/generate.bpf.c", "bpf/generate.h", "bpf/parse.h", "bpf/steer.bpf.c"];
+    const FILES: [&str; 6] = [
+        "bpf/contract.h",
+        "bpf/generate.bpf.c",
+        "bpf/generate.h",
+        "bpf/generate_tcp.h",
+        "bpf/parse.h",
+        "bpf/steer.bpf.c",
+    ];
 
     /// The objects, by the name of their source without `.bpf.c`.
     const OBJECTS: [&str; 2] = ["steer", "generate"];
