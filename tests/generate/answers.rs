@@ -220,9 +220,10 @@ fn when_we_close_first_a_connection_is_syn_then_ack_with_fin_then_ack() {
             assert_eq!(hear(ACK | FIN, THEIRS + 1, 2), Ok((ACK, 2, 2)));
             assert_eq!(talk.fates(), [1, 1, 1, 0, 0, 0]);
             assert_eq!(hear(ACK | FIN, THEIRS + 1, 2), Ok((ACK, 2, 2)), "a retransmission is answered again");
+            assert_eq!(hear(RST, THEIRS + 2, 0), Err(DROP), "and may meet a connection that has ended");
             assert_eq!(talk.fates(), [1, 1, 1, 0, 0, 0]);
             let tally = talk.tally();
-            assert_eq!((tally.repeated, tally.wrong, tally.rx_frames, tally.tx_frames), (2, 0, 5, 5));
+            assert_eq!((tally.repeated, tally.wrong, tally.rx_frames, tally.tx_frames), (2, 0, 6, 5));
             assert_eq!((tally.handshake.len(), tally.total.len()), (1, 1));
             assert!(tally.total.max() >= tally.handshake.max());
         }

@@ -16,6 +16,11 @@ pub enum XdpError {
         /// The first source address.
         from: IpAddr,
     },
+    /// The loopback interface.
+    #[error(
+        "connecting through the loopback interface: that is where the frames come from that become SYNs; use a veth pair"
+    )]
+    Loopback,
     /// A plan without a connection in it.
     #[error("nothing to connect: there has to be a target port, a source address, a source port from 1 on, and a rate")]
     Nothing,

@@ -10,6 +10,10 @@ use std::time::Duration;
 /// Most four-tuples that a generator has: 8 bytes each in the kernel, 128 MiB.
 pub const MAX_TUPLES: u32 = 1 << 24;
 
+/// The loopback interface of every network namespace (LOOPBACK_IFINDEX in the kernel's include/net/flow.h). The frames that
+/// become SYNs seem to arrive there.
+const LOOPBACK_IFINDEX: u32 = 1;
+
 /// How our side ends each connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum XdpClose {
@@ -57,7 +61,7 @@ impl XdpCore {
 /// What is to be generated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XdpPlan {
-    /// The interface that SYNs leave by and the program is attached to.
+    /// The interface that SYNs leave by and the program is attached to; not the loopback interface.
     pub ifindex: u32,
     /// MAC address of that interface.
     pub src_mac: Mac,
@@ -105,6 +109,9 @@ impl XdpPlan {
     ///
     /// What is wrong with the plan.
     pub(super) fn tuples(&self) -> Result<Tuples, XdpError> {
+        if self.ifindex == LOOPBACK_IFINDEX {
+            return Err(XdpError::Loopback);
+        }
         let (first, last) = (*self.ports.start(), *self.ports.end());
         if self.target.is_ipv4() != self.first_source.is_ipv4() {
             return Err(XdpError::Family { target: self.target, from: self.first_source });
@@ -137,7 +144,7 @@ pub(super) mod tests {
     /// A plan that nothing is wrong with.
     pub fn plan(target: &str, first_source: &str) -> XdpPlan {
         XdpPlan {
-            ifindex: 1,
+            ifindex: 2,
             src_mac: [2, 0, 0, 0, 0, 2],
             dst_mac: [2, 0, 0, 0, 0, 1],
             target: target.parse().unwrap(),
@@ -178,6 +185,11 @@ pub(super) mod tests {
             plan("198.18.0.1:0", "198.18.1.0"),
         ];
         assert!(bad.iter().all(|plan| matches!(plan.tuples(), Err(XdpError::Nothing))));
+    }
+
+    #[test]
+    fn the_loopback_interface_is_refused() {
+        assert!(matches!(XdpPlan { ifindex: 1, ..v4() }.tuples(), Err(XdpError::Loopback)));
     }
 
     #[test]
