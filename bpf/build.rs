@@ -20,10 +20,11 @@ mod programs {
     use std::process::Command;
 
     /// Every file that the objects are made of.
-    const FILES: [&str; 6] = [
+    const FILES: [&str; 7] = [
         "bpf/contract.h",
         "bpf/generate.bpf.c",
         "bpf/generate.h",
+        "bpf/generate_tcp.h",
         "bpf/packets.bpf.c",
         "bpf/parse.h",
         "bpf/steer.bpf.c",
