@@ -84,7 +84,7 @@ pub struct BenchArgs {
     #[arg(long)]
     pub no_packets: bool,
     /// Where steering programs run: auto, native, generic; or two of them, of the server and of the generator
-    #[arg(long, value_name = "MODE[,MODE]", default_value = "native", help_heading = "Wire")]
+    #[arg(long, value_name = "MODE[,MODE]", default_value = "generic,native", help_heading = "Wire")]
     pub xdp_mode: XdpModes,
     /// napi_defer_hard_irqs of both ends
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Wire")]
