@@ -18,6 +18,9 @@ use std::path::PathBuf;
 pub const DEFAULT_FLOWS: u32 = 262_144;
 /// Connections a second that may be asked for at most.
 pub const MAX_RATE: u64 = 100_000_000;
+/// How long connections are started if nobody says otherwise, and how long at each rate of a search.
+const DURATION_MS: u64 = 10_000;
+const SEARCH_STEP_MS: u64 = 2_000;
 /// Nanoseconds in a millisecond.
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
@@ -57,20 +60,20 @@ pub struct BlastArgs {
     /// Make so many connections in all
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub connections: Option<Count>,
-    /// Start connections for so long
-    #[arg(long, value_name = "TIME", default_value = "10s", help_heading = "Load")]
-    pub duration: Millis,
+    /// Start connections for so long; with --search, at each rate [default: 10s, or 2s]
+    #[arg(long, value_name = "TIME", help_heading = "Load")]
+    pub duration: Option<Millis>,
     /// Have the rate, or the concurrency, rise over this time
     #[arg(long, value_name = "TIME", default_value = "0", help_heading = "Load")]
     pub ramp: Millis,
-    /// Find the highest rate at which nothing is lost, to within 1 %; --duration is the time of each step [there: 2s], --rate the
-    /// highest that is tried
+    /// Find the highest rate at which nothing is lost, to within 1 %; --rate is the highest that is tried
     #[arg(long, help_heading = "Load", conflicts_with_all = ["concurrency", "connections", "hold", "ramp"])]
     pub search: bool,
     /// Loss that a search takes for none, in percent of the connections
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, help_heading = "Load", requires = "search")]
     pub tolerance: f64,
-    /// Keep each connection open for so long, once it is established or its request is answered [default: 0]
+    /// Keep each connection open for so long, once it is established or its request is answered [default: 0, or to
+    /// the end with --concurrency alone]
     #[arg(long, value_name = "TIME", help_heading = "Connections")]
     pub hold: Option<Millis>,
     /// Who ends a connection
@@ -158,13 +161,13 @@ impl BlastArgs {
         within("concurrency", self.concurrency, 1 << 26);
         within("connections", self.connections, u64::MAX);
         within("flows", self.flows, 1 << 26);
-        let times = [("duration", self.duration), ("timeout", self.timeout)];
+        let times = [("duration", self.duration()), ("timeout", self.timeout)];
         for (name, value) in times {
             if !(1..=7 * 86_400_000).contains(&value.0) {
                 list.push(Problem::new(format!("--{name} {value}"), "must be from 1ms to 7d"));
             }
         }
-        if self.ramp > self.duration {
+        if self.ramp > self.duration() {
             let remedy = "make it shorter, or --duration longer";
             list.push(Problem::new(format!("--ramp {}", self.ramp), "is longer than the run").remedy(remedy));
         }
@@ -249,6 +252,11 @@ impl BlastArgs {
         list
     }
 
+    /// How long connections are started.
+    fn duration(&self) -> Millis {
+        self.duration.unwrap_or(Millis(if self.search { SEARCH_STEP_MS } else { DURATION_MS }))
+    }
+
     /// How long each connection is held.
     fn hold(&self) -> Hold {
         match (self.hold, self.concurrency, self.rate) {
@@ -273,7 +281,7 @@ impl BlastArgs {
             rate: self.rate.map(|Count(rate)| rate),
             concurrency: self.concurrency.map(|Count(n)| u32::try_from(n).expect("checked")),
             connections: self.connections.map(|Count(n)| n),
-            duration_ns: self.duration.0 * NANOS_PER_MILLI,
+            duration_ns: self.duration().0 * NANOS_PER_MILLI,
             ramp_ns: self.ramp.0 * NANOS_PER_MILLI,
             hold: self.hold(),
             close: self.close,

@@ -13,7 +13,6 @@ use crate::wire::ether::Mac;
 use nix::ifaddrs::getifaddrs;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::time::Duration;
 
 /// Everything that a run needs to know.
 #[derive(Debug)]
@@ -74,16 +73,10 @@ impl Setup {
         };
         let mut notes = preflight.notes.clone();
         notes.extend(source_note(args, &sources, &own));
-        let mut plan = args.plan(sources);
-        if args.search && args.duration == crate::control::values::Millis(10_000) {
-            plan.duration_ns = SEARCH_STEP.as_nanos().try_into().expect("two seconds");
-        }
+        let plan = args.plan(sources);
         Ok(Self { config, preflight, plan, peer_mac, notes })
     }
 }
-
-/// How long one rate of a search is tried if nobody says otherwise.
-const SEARCH_STEP: Duration = Duration::from_secs(2);
 
 /// The options as `serve` would have them, for the checks and the ports that both have.
 fn config(args: &BlastArgs) -> Config {

@@ -31,12 +31,27 @@ pub struct Listener {
 /// Listeners in a table at most: a TCB names its own in 16 bits.
 pub const MAX_LISTENERS: usize = 65_536;
 
-/// The table.
-#[derive(Debug, Default)]
+/// What the table of ports says of a port that nobody listens on.
+const NOBODY: u32 = u32::MAX >> 1;
+/// Set for a port that has listeners with an address: they are looked for first.
+const EXACT: u32 = 1 << 31;
+/// Ports there are.
+const PORTS: usize = 1 << 16;
+
+/// The table. A SYN is looked up by its port alone, without a hash, unless some listener there has an address.
+#[derive(Debug)]
 pub struct Listeners {
     listeners: Vec<Listener>,
+    /// For each port, the id of the listener for any address or [`NOBODY`], and [`EXACT`].
+    by_port: Box<[u32]>,
     by_endpoint: HashMap<Endpoint, u16>,
     flows: Vec<u32>,
+}
+
+impl Default for Listeners {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
 }
 
 impl Listeners {
@@ -48,20 +63,32 @@ impl Listeners {
     /// If there are more than [`MAX_LISTENERS`].
     pub fn new(listeners: Vec<Listener>) -> Self {
         assert!(listeners.len() <= MAX_LISTENERS, "{} listeners", listeners.len());
-        let by_endpoint = listeners
-            .iter()
-            .enumerate()
-            .filter(|(_, listener)| listener.open)
-            .map(|(id, listener)| (listener.endpoint, u16::try_from(id).expect("limited above")))
-            .collect();
-        Self { flows: vec![0; listeners.len()], by_endpoint, listeners }
+        let mut by_port = vec![NOBODY; PORTS].into_boxed_slice();
+        let mut by_endpoint = HashMap::new();
+        for (id, listener) in listeners.iter().enumerate().filter(|(_, listener)| listener.open) {
+            let id = u16::try_from(id).expect("limited above");
+            let of_port = &mut by_port[usize::from(listener.endpoint.port)];
+            if listener.endpoint.addr.is_some() {
+                *of_port |= EXACT;
+                by_endpoint.insert(listener.endpoint, id);
+            } else {
+                *of_port = *of_port & EXACT | u32::from(id);
+            }
+        }
+        Self { flows: vec![0; listeners.len()], by_port, by_endpoint, listeners }
     }
 
     /// The id of the open listener for a connection to `tuple`'s local end: one for that address before one for any.
     pub fn find(&self, tuple: &FourTuple) -> Option<u16> {
-        let exact = Endpoint { addr: Some(tuple.local_addr), port: tuple.local_port };
-        let any = Endpoint { addr: None, port: tuple.local_port };
-        self.by_endpoint.get(&exact).or_else(|| self.by_endpoint.get(&any)).copied()
+        let of_port = self.by_port[usize::from(tuple.local_port)];
+        if of_port & EXACT != 0 {
+            let exact = Endpoint { addr: Some(tuple.local_addr), port: tuple.local_port };
+            if let Some(id) = self.by_endpoint.get(&exact) {
+                return Some(*id);
+            }
+        }
+        // NOBODY is no id.
+        u16::try_from(of_port & !EXACT).ok()
     }
 
     /// The service of listener `id`.
