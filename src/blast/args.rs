@@ -42,7 +42,7 @@ pub struct BlastArgs {
     #[arg(short, long, value_name = "IFACE", value_parser = crate::control::settings::interface_name)]
     pub interface: String,
     /// Where connections are opened to
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = target)]
     pub target: SocketAddr,
     /// Open from these addresses, as in 198.18.1.0/24 [default: the interface's own address]
     #[arg(long, value_name = "CIDR")]
@@ -118,6 +118,11 @@ pub struct BlastArgs {
     /// Write the result as a page to look at
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub html: Option<PathBuf>,
+}
+
+/// An address and a port.
+fn target(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be an address and a port, as in 198.18.0.1:80 or [2001:2::1]:80".to_owned())
 }
 
 /// Two ports, the lower one first.

@@ -244,16 +244,17 @@ fn write(args: &BlastArgs, report: &BlastReport) -> Result<(), BlastError> {
         move |cause| BlastError::Write { path, cause }
     };
     let to_stdout = args.json.as_deref() == Some(Path::new("-"));
+    let text = if to_stdout { json::line(report) + "\n" } else { report.to_string() };
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    // The files last: where one of them cannot be written, the result is to be seen all the same.
     if let Some(path) = args.json.as_deref().filter(|_| !to_stdout) {
         std::fs::write(path, json::line(report) + "\n").map_err(failed(path))?;
     }
     if let Some(path) = &args.html {
         std::fs::write(path, html::page(report)).map_err(failed(path))?;
     }
-    let text = if to_stdout { json::line(report) + "\n" } else { report.to_string() };
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
     Ok(())
 }
 

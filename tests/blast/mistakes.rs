@@ -23,7 +23,7 @@ fn what_can_be_known_before_is_refused_before() {
         ("--target 198.18.0.1:80 --concurrency 100 --ports 5000-5009", 2, "with ports 5000-5009 make 10"),
         ("--target 198.18.0.1:80 --queues 7", 1, "has 1 receive queues"),
         ("--target 198.18.0.1:80 --rate 0 --duration 0", 2, "2 problems"),
-        ("--target nonsense", 2, "invalid socket address"),
+        ("--target nonsense", 2, "must be an address and a port"),
     ];
     for (args, status, message) in cases {
         let (code, stderr) = refused(&world, args);
