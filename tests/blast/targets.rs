@@ -55,13 +55,13 @@ fn a_kernel_listener_accepts_what_is_opened_and_sees_it_close() {
     }
 }
 
-/// Starts nginx on port 80 of the server's end, its files in the world's folder.
+/// Starts nginx on port 80 of the server's end, its files in the world's folder; one process, so that none outlives the test.
 fn nginx(world: &World) -> Process {
     let body = "handfast reads this page to its end.\n".repeat(200);
     world.file("index.html", body.as_bytes());
     let folder = world.path("");
     let config = format!(
-        "daemon off; user root; worker_processes 1; pid {folder}nginx.pid; error_log {folder}nginx.log;\n\
+        "daemon off; master_process off; user root; pid {folder}nginx.pid; error_log {folder}nginx.log;\n\
          events {{ worker_connections 4096; }}\n\
          http {{ access_log off; client_body_temp_path {folder}a; proxy_temp_path {folder}b; fastcgi_temp_path {folder}c;\n\
          uwsgi_temp_path {folder}d; scgi_temp_path {folder}e;\n\
