@@ -9,7 +9,8 @@ mod alloc;
 
 use handfast::blast::plan::{CloseBy, Hold, Plan};
 use handfast::blast::tally::{Phase, Reason, Tally};
-use handfast::blast::user::{Blaster, Progress, Watch};
+use handfast::blast::user::Blaster;
+use handfast::blast::watch::{Progress, Watch};
 use handfast::engine::events::EVENTS_PER_STEP;
 use handfast::engine::listeners::{Endpoint, Listener, Listeners};
 use handfast::engine::{Engine, EngineConfig, Secrets, TIMER_BUDGET};

@@ -7,7 +7,6 @@ use super::request;
 use super::tuples::{self, Cidr};
 use crate::control::problem::{Problem, Problems};
 use crate::control::values::{BindMode, Count, Indexes, Millis, XdpMode};
-use crate::service::MAX_REQUEST_BYTES;
 use crate::wire::ether::Mac;
 use clap::{Args, ValueEnum};
 use std::net::SocketAddr;
@@ -304,8 +303,6 @@ impl BlastArgs {
         u32::try_from(flows).unwrap_or(u32::MAX)
     }
 }
-
-const _: () = assert!(MAX_REQUEST_BYTES <= 1 << 16);
 
 #[cfg(test)]
 pub(super) mod tests {

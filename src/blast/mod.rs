@@ -5,7 +5,7 @@
 //! | [`args`], [`mod@request`] | the command line and what is wrong with it by itself |
 //! | [`setup`], [`next_hop`] | what the machine adds: routes, addresses, queues |
 //! | [`plan`], [`pace`], [`tuples`] | what to open, when, from where |
-//! | [`user`], [`tally`] | one worker: opens, hears, closes, counts |
+//! | [`user`], [`tally`], [`watch`] | one worker: opens, hears, closes, counts, and is watched |
 //! | [`mod@run`], [`search`] | all workers, once or at many rates |
 //! | [`xdp`], [`stateless`] | the engine below the socket, inside eBPF, and a run with it |
 //! | [`report`], [`html`], [`command`] | what comes out, as text, JSON and a page, and whether it was a success |
@@ -28,4 +28,5 @@ pub mod stateless;
 pub mod tally;
 pub mod tuples;
 pub mod user;
+pub mod watch;
 pub mod xdp;

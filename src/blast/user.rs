@@ -7,19 +7,18 @@
 use super::pace::ramped;
 use super::plan::{CloseBy, Hold, Share};
 use super::tally::{Phase, Reason, Tally};
+use super::watch::{Progress, Watch};
 use crate::engine::Engine;
 use crate::engine::active::OpenError;
 use crate::engine::events::{Event, What};
 use crate::flow::FlowId;
 use crate::port::Port;
-use crate::stats::publish::Published;
 use crate::tcp::effects::End;
 use crate::tcp::state::State;
 use crate::tcp::syn_sent::ActiveOpen;
 use crate::time::Now;
 use crate::wire::ether::{Mac, VlanTags};
 use crate::worker::user::{CALL_BUDGET, User};
-use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -40,67 +39,6 @@ const SCAN_BUDGET: usize = 1_024;
 const PUBLISH_NANOS: u64 = 20_000_000;
 /// A start that lies further behind the schedule is counted as late.
 const LATE_NANOS: u64 = 1_000_000;
-
-/// Words of [`Progress`].
-const PROGRESS_WORDS: usize = 7;
-
-/// Where a worker stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Connections attempted.
-    pub attempted: u64,
-    /// Connections established.
-    pub established: u64,
-    /// Connections completed.
-    pub completed: u64,
-    /// Connections failed.
-    pub failed: u64,
-    /// Of those, how many were refused.
-    pub refused: u64,
-    /// Connections that are established and not closing.
-    pub open: u64,
-    /// Connections neither completed nor failed.
-    pub in_progress: u64,
-}
-
-impl Progress {
-    fn to_words(self) -> [u64; PROGRESS_WORDS] {
-        let Self { attempted, established, completed, failed, refused, open, in_progress } = self;
-        [attempted, established, completed, failed, refused, open, in_progress]
-    }
-
-    fn from_words(
-        [attempted, established, completed, failed, refused, open, in_progress]: [u64; PROGRESS_WORDS],
-    ) -> Self {
-        Self { attempted, established, completed, failed, refused, open, in_progress }
-    }
-
-    /// Adds another worker's.
-    pub fn add(&mut self, other: Self) {
-        let (mine, theirs) = (self.to_words(), other.to_words());
-        *self = Self::from_words(core::array::from_fn(|i| mine[i] + theirs[i]));
-    }
-}
-
-/// Where a worker and whoever watches it meet: its progress, and the wish that it comes to an end.
-#[derive(Debug, Default)]
-pub struct Watch {
-    progress: Published<PROGRESS_WORDS>,
-    /// Stands alone, so relaxed is enough.
-    stop: AtomicBool,
-}
-
-impl Watch {
-    /// Where the worker stands; zeros if it is stuck in the middle of saying so.
-    pub fn progress(&self) -> Progress {
-        self.progress.read().map_or_else(Progress::default, Progress::from_words)
-    }
-
-    /// Has the worker open nothing more, close what is open, and end.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
 
 /// What a connection is about to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -519,7 +457,7 @@ impl Blaster {
 
     /// How long connections were started, if no more are to be.
     fn sent_all(&self, elapsed: u64) -> Option<u64> {
-        if self.watch.stop.load(Ordering::Relaxed) {
+        if self.watch.is_stopped() {
             return Some(elapsed.min(self.share.duration_ns));
         }
         if self.share.connections.is_some_and(|most| self.tally.attempted >= most) {
@@ -577,7 +515,7 @@ impl Blaster {
             open: self.open,
             in_progress: self.in_progress,
         };
-        self.watch.progress.publish(&progress.to_words());
+        self.watch.publish(progress);
     }
 }
 
