@@ -12,6 +12,7 @@
 //! | [`close`] | CLOSE and ABORT by the user (3.10.4, 3.10.5) |
 //! | [`timeout`] | what a due timer does (3.10.8) |
 //! | [`isn`] | initial sequence numbers (RFC 6528) |
+//! | [`cookie`] | initial sequence numbers that stand for a connection in SYN-RECEIVED (RFC 4987 3.6) |
 //!
 //! What is deliberately not here: a clock, randomness, frame bytes, the flow table, and a queue of out-of-order segments:
 //! what is out of order is acknowledged as missing and comes again.
@@ -21,6 +22,7 @@ pub mod acknowledge;
 pub mod close;
 pub mod closed;
 pub mod config;
+pub mod cookie;
 pub mod effects;
 pub mod input;
 pub mod isn;

@@ -4,6 +4,7 @@ use super::Env;
 use super::config::TcpConfig;
 use super::tcb::{Flags, Tcb, receive_shift};
 use crate::wire::options::{MAX_WINDOW_SHIFT, Options};
+use crate::wire::tuple::FourTuple;
 
 /// MSS of a peer that names none (RFC 9293 3.7.1).
 const DEFAULT_MSS_V4: u16 = 536;
@@ -48,11 +49,16 @@ pub fn initial_window(snd_mss: u16, config: &TcpConfig) -> u16 {
         .map_or(config.initial_window_segments, |segments| segments.min(config.initial_window_segments))
 }
 
+/// What the peer's SYN says of segment sizes: the default of the family where it says nothing.
+pub fn peer_mss(tuple: &FourTuple, named: Option<u16>) -> u16 {
+    let default = if tuple.is_v4() { DEFAULT_MSS_V4 } else { DEFAULT_MSS_V6 };
+    named.unwrap_or(default).max(LEAST_MSS)
+}
+
 /// Eff.snd.MSS (RFC 9293 3.7.1): what the peer takes, what our link carries, less the options of every segment.
-pub fn send_mss(tcb: &Tcb, peer_mss: Option<u16>, env: Env<'_>) -> u16 {
-    let (default, ours) =
-        if tcb.tuple.is_v4() { (DEFAULT_MSS_V4, env.config.mss_v4) } else { (DEFAULT_MSS_V6, env.config.mss_v6) };
-    let mss = peer_mss.unwrap_or(default).max(LEAST_MSS).min(ours);
+pub fn send_mss(tcb: &Tcb, named: Option<u16>, env: Env<'_>) -> u16 {
+    let ours = if tcb.tuple.is_v4() { env.config.mss_v4 } else { env.config.mss_v6 };
+    let mss = peer_mss(&tcb.tuple, named).min(ours);
     mss - if tcb.flags.has(Flags::TIMESTAMPS) { TIMESTAMPS_LEN } else { 0 }
 }
 
