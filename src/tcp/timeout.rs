@@ -12,7 +12,6 @@ use super::state::State;
 use super::tcb::{Flags, Tcb};
 use crate::time::Tick;
 use crate::wire::reply::Reply;
-use crate::wire::segment::Control;
 
 /// What a due timer asks for. Except where the connection ends, its next deadline is in the TCB already.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,7 +57,7 @@ pub fn is_waiting(tcb: &Tcb) -> bool {
 /// How long an open connection may be silent until its timer has something to do.
 fn idle_ms(tcb: &Tcb, env: Env<'_>) -> u32 {
     /// With neither keepalive nor idle time-out the timer only looks in.
-    const NEVER_MS: u32 = 24 * 3_600_000;
+    const NEVER_MS: u32 = 86_400_000;
     let config = env.config;
     let keepalive = if tcb.retries == 0 { config.keepalive_idle_ms } else { config.keepalive_interval_ms };
     let on = |ms: u32| if ms == 0 { NEVER_MS } else { ms };
@@ -147,6 +146,6 @@ fn idle(tcb: &mut Tcb, env: Env<'_>) -> Expired {
     }
     tcb.retries += 1;
     tcb.deadline = deadline(tcb, env);
-    let probe = Reply { seq: tcb.snd_max.minus(1), control: Control::ACK, ..tcb.ack(env) };
+    let probe = Reply { seq: tcb.snd_max.minus(1), ..tcb.ack(env) };
     Expired::KeepaliveProbe(probe)
 }
