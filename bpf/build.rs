@@ -20,13 +20,14 @@ mod programs {
     use std::process::Command;
 
     /// Every file that the objects are made of.
-    const FILES: [&str; 7] = [
+    const FILES: [&str; 8] = [
         "bpf/contract.h",
         "bpf/generate.bpf.c",
         "bpf/generate.h",
         "bpf/generate_tcp.h",
         "bpf/packets.bpf.c",
         "bpf/parse.h",
+        "bpf/sources.h",
         "bpf/steer.bpf.c",
     ];
 

@@ -40,6 +40,16 @@ struct steer_endpoint {
 #define STEER_ANY_ADDRESS 2
 /* Take what matches the one element of the replies map, too. */
 #define STEER_REPLIES 4
+/* The prefix filter has entries: look sources up in it. */
+#define STEER_FILTER 8
+/* SYNs are limited by the prefix of their source. */
+#define STEER_SYN_RATE 16
+
+/* What the prefix filter says of a source; the longest prefix decides, and what none covers is allowed. */
+#define STEER_ALLOW 1
+#define STEER_DENY 2
+/* Bits of a whole key of the prefix filter: those of the family and of the address. */
+#define STEER_SOURCE_BITS 160
 
 /* The configuration: one aligned 64-bit word, so that a change is seen whole or not at all. */
 struct steer_config {
@@ -63,8 +73,30 @@ struct steer_replies {
 };
 
 /*
- * Indexes into the counters. Every frame is counted as seen and as exactly one of the others, which are its outcome;
- * the outcomes from STEER_DROP_FRAGMENT up to STEER_REDIRECTED, exclusive, are drops.
+ * A source, or a prefix of sources: the key of the prefix filter, and of the buckets of the SYN rate. Family and address
+ * as in struct steer_endpoint, so that a prefix of no bits covers one family only.
+ */
+struct steer_source {
+	__u32 bits; /* how many bits of family and address count, from the first on; always all of them for a bucket */
+	__u32 family;
+	__u32 addr[4];
+};
+
+/*
+ * The limit of SYNs from one prefix, as a token bucket in time: a bucket is the instant at which it will be full again, each
+ * SYN puts that off by `interval_ns`, and one that would put it further off than `depth_ns` is too many.
+ */
+struct steer_rate {
+	__u64 interval_ns;
+	__u64 depth_ns;
+	__u32 mask_v4[4]; /* the bits of an address that make its prefix; IPv4 as ::ffff:a.b.c.d */
+	__u32 mask_v6[4];
+};
+
+/*
+ * Indexes into the counters. Every frame is counted as seen and as exactly one of the outcomes: those from
+ * STEER_PASS_NOT_IP up to STEER_REDIRECTED, inclusive. The outcomes from STEER_DROP_FRAGMENT up to STEER_REDIRECTED,
+ * exclusive, are drops. What stands behind STEER_REDIRECTED counts something else than frames by their outcome.
  */
 enum steer_counter {
 	STEER_SEEN,
@@ -82,7 +114,11 @@ enum steer_counter {
 	STEER_DROP_EXTENSION_HEADER,
 	STEER_DROP_BAD_IP_LENGTH,
 	STEER_DROP_BAD_TCP_HEADER,
+	STEER_DROP_DENIED,
+	STEER_DROP_SYN_RATE,
 	STEER_REDIRECTED,
+	STEER_SYN_BUCKETS, /* buckets made for source prefixes */
+	STEER_SYN_UNLIMITED, /* SYNs that got through because no bucket could be made */
 	STEER_COUNTERS /* how many there are */
 };
 
@@ -96,5 +132,8 @@ _Static_assert(STEER_PORTS_PER_WORD * STEER_BITS_PER_PORT == 64, "the bits of a 
 _Static_assert(sizeof(struct steer_endpoint) == 20, "no padding: the kernel hashes every byte of a key");
 _Static_assert(sizeof(struct steer_config) == 8, "one word");
 _Static_assert(sizeof(struct steer_replies) == 56, "no padding");
+_Static_assert(sizeof(struct steer_source) == 24, "no padding: the kernel hashes every byte of a key");
+_Static_assert((sizeof(struct steer_source) - sizeof(__u32)) * 8 == STEER_SOURCE_BITS, "all bits behind their number");
+_Static_assert(sizeof(struct steer_rate) == 48, "no padding");
 
 #endif

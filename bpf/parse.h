@@ -5,8 +5,8 @@
  * Here: Ethernet, up to two VLAN tags (802.1Q, 802.1ad), IPv4 with options, IPv6 with hop-by-hop, routing, fragment and
  * destination options headers, and as much of TCP as steering needs. Pure functions over [data, end) that use nothing
  * but kernel UAPI headers, so the same lines also compile for the host and can be fuzzed there.
- * Not here, on purpose: checksums, the meaning of IP options and TCP control bits (the engine checks them), and what to
- * do with a frame (steer.bpf.c).
+ * Not here, on purpose: checksums, the meaning of IP options and TCP options (the engine checks them), and what to do with
+ * a frame (steer.bpf.c).
  *
  * Bounds are checked as `pointer + size > end`, the only form that the verifier learns a bound from. Headers are read
  * where they lie, at any alignment.
@@ -40,6 +40,13 @@
 #define PARSE_NEXT_HEADER_EXPERIMENT_1 253
 #define PARSE_NEXT_HEADER_EXPERIMENT_2 254
 
+/* Control bits of a TCP header (RFC 9293 3.1), and the byte that has them. */
+#define PARSE_FIN 0x01
+#define PARSE_SYN 0x02
+#define PARSE_RST 0x04
+#define PARSE_ACK 0x10
+#define PARSE_CONTROL_AT 13
+
 /* Where parsing a frame ended. */
 enum parse_end {
 	PARSE_TCP, /* destination address and port are known */
@@ -69,6 +76,7 @@ struct parsed {
 	__u16 src_port;
 	__u8 version; /* 4 or 6 */
 	__u8 fault; /* enum parse_fault */
+	__u8 control; /* the control bits, if there is no fault */
 };
 
 struct parse_vlan_tag {
@@ -113,6 +121,8 @@ PARSE_FUNCTION enum parse_end parse_tcp(const __u8 *at, const __u8 *end, __s32 s
 		out->fault = PARSE_FAULT_TCP_HEADER;
 	else if (tcp->doff < sizeof(*tcp) / 4 || tcp->doff * 4 > segment_bytes)
 		out->fault = PARSE_FAULT_TCP_HEADER;
+	else
+		out->control = at[PARSE_CONTROL_AT];
 	return PARSE_TCP;
 }
 

@@ -3,8 +3,8 @@
  * The steering program: which frames of an interface go to AF_XDP sockets, which stay with the kernel, which end here.
  *
  * A frame is redirected to the AF_XDP socket of its receive queue if it holds a whole TCP segment for a steered
- * endpoint, or from the one peer whose replies are steered, and carries the interface's own MAC address. Everything that is not for an endpoint is the kernel's and is
- * passed on untouched. What is for an endpoint and cannot be taken is dropped: the kernel has no listener there, so its
+ * endpoint, or from the one peer whose replies are steered, and carries the interface's own MAC address. Everything that
+ * is not for an endpoint is the kernel's and is passed on untouched. What is for an endpoint and cannot be taken is dropped: the kernel has no listener there, so its
  * TCP would answer RST and kill a connection that is ours.
  *
  * What happens here, and what the kernel does with the same frame (net/ipv4/ip_input.c and tcp_ipv4.c,
@@ -31,9 +31,11 @@
  *                                     their own with nothing behind them: pass.
  *   another destination MAC address   Pass: TCP there discards what is not PACKET_HOST; bridges and macvlans want it.
  *   bad IP length or TCP data offset  Drop if for an endpoint: discarded there, too, but here it is counted.
+ *   from a denied prefix              Drop if for an endpoint, whatever else is wrong with it: who is denied gets no answer.
+ *   SYN beyond its prefix's rate      Drop if for an endpoint (sources.h).
  *   no socket on this queue           Pass: the kernel's TCP answers RST. This counter should stay at 0.
  *
- * Not here, on purpose: state of connections, checksums, control bits, source addresses; and answers of any kind. A
+ * Not here, on purpose: state of connections, checksums; and answers of any kind. A
  * VLAN tag that the NIC took out of the frame is invisible here; switch rx-vlan-offload off where tags matter. An
  * endpoint of any address takes forwarded traffic too; on a host that forwards, give endpoints addresses.
  */
@@ -43,6 +45,7 @@
 
 #include "contract.h"
 #include "parse.h"
+#include "sources.h"
 
 /* One configuration word. */
 struct {
@@ -151,8 +154,8 @@ static __always_inline int is_reply(const struct steer_config *settings, const s
 }
 
 /* The outcome of a frame, but for what only the redirect itself can tell. */
-static __always_inline enum steer_counter decide(const struct steer_config *settings, const __u8 *data,
-						 const __u8 *end)
+static __always_inline enum steer_counter decide(const struct steer_config *settings, struct steer_counters *mine,
+						 const __u8 *data, const __u8 *end)
 {
 	struct parsed packet = {};
 	enum parse_end parsed = parse_frame(data, end, &packet);
@@ -183,8 +186,12 @@ static __always_inline enum steer_counter decide(const struct steer_config *sett
 
 		return ours ? STEER_DROP_EXTENSION_HEADER : STEER_PASS_NOT_AN_ENDPOINT;
 	}
-	if (!is_endpoint(&packet) && !is_reply(settings, &packet))
+	if (is_endpoint(&packet)) {
+		if (is_denied(settings, &packet))
+			return STEER_DROP_DENIED;
+	} else if (!is_reply(settings, &packet)) {
 		return STEER_PASS_NOT_AN_ENDPOINT;
+	}
 	switch ((enum parse_fault)packet.fault) {
 	case PARSE_FAULT_FRAGMENT:
 		return STEER_DROP_FRAGMENT;
@@ -195,6 +202,8 @@ static __always_inline enum steer_counter decide(const struct steer_config *sett
 	case PARSE_FAULT_NONE:
 		break;
 	}
+	if (is_over_rate(settings, mine, &packet))
+		return STEER_DROP_SYN_RATE;
 	return STEER_REDIRECTED;
 }
 
@@ -212,7 +221,7 @@ int handfast_steer(struct xdp_md *ctx)
 	/* An array map always has its only element; the verifier wants to see the question. */
 	if (!settings || !mine)
 		return XDP_PASS;
-	outcome = decide(settings, data, end);
+	outcome = decide(settings, mine, data, end);
 	if (outcome == STEER_REDIRECTED) {
 		action = bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_PASS);
 		if (action != XDP_REDIRECT)

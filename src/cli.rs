@@ -25,6 +25,7 @@ use crate::control::supervisor::{self, ServeError};
 use crate::control::values::{Count, Millis};
 use crate::observe::report::{Drained, EndedBy, Flows, Reloaded};
 use crate::observe::{json, text};
+use crate::steer::Prefix;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
@@ -121,12 +122,19 @@ enum Commands {
     Reload {
         #[command(flatten)]
         server: ServerArgs,
-        /// Read this file instead of the one the server was started with; its listeners come before the server's flags
+        /// Read this file instead of the one the server was started with; its listeners and prefixes come before the server's
+        /// flags
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
         /// Listen on this, instead of what the file says; may be repeated
         #[arg(long, value_name = "[ADDR:]PORT=SERVICE")]
         listen: Vec<Listen>,
+        /// Deny these source prefixes, instead of those that were denied; may be repeated
+        #[arg(long, value_name = "CIDR")]
+        deny: Vec<Prefix>,
+        /// Allow these source prefixes, instead of those that were allowed; may be repeated
+        #[arg(long, value_name = "CIDR")]
+        allow: Vec<Prefix>,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -185,6 +193,7 @@ impl Args for ServeArgs {
             let heading = match key.table {
                 Table::Top => "Serving",
                 Table::Tcp => "TCP",
+                Table::Steering => "Steering",
             };
             let default = key.show(&defaults);
             let shown = !default.is_empty() && key.kind != Kind::Switch;
@@ -307,7 +316,11 @@ pub fn main() -> ExitCode {
             let state = state.map(|state| state.to_ascii_uppercase());
             ask::<Flows>(&server, &Request::Flows(FlowsRequest { limit, state }), json, text::flows).map(drop)
         }
-        Commands::Reload { server, config, listen, json } => reload(&server, config.as_deref(), listen, json),
+        Commands::Reload { server, config, listen, deny, allow, json } => {
+            let texts = |prefixes: Vec<Prefix>| prefixes.iter().map(ToString::to_string).collect();
+            let request = ReloadRequest { config, listen: Vec::new(), deny: texts(deny), allow: texts(allow) };
+            reload(&server, request, listen, json)
+        }
         Commands::Drain { server, timeout, json } => drain(&server, timeout, json),
         Commands::Blast(args) => blast(&args).map_err(Failure::Blast),
         Commands::Doctor(args) => doctor::run(args).map_err(Failure::Doctor),
@@ -341,8 +354,9 @@ fn serve(source: Source) -> Result<(), Failure> {
     }
 }
 
-fn reload(server: &ServerArgs, config: Option<&Path>, listens: Vec<Listen>, json: bool) -> Result<(), Failure> {
-    let config = config.map(absolute).transpose()?;
+/// Asks for `request` with these listeners in it.
+fn reload(server: &ServerArgs, request: ReloadRequest, listens: Vec<Listen>, json: bool) -> Result<(), Failure> {
+    let config = request.config.as_deref().map(absolute).transpose()?;
     let mut listen = Vec::new();
     for mut one in listens {
         if let ServiceSpec::Http(Some(file)) = &mut one.service {
@@ -350,7 +364,7 @@ fn reload(server: &ServerArgs, config: Option<&Path>, listens: Vec<Listen>, json
         }
         listen.push(one.to_string());
     }
-    let request = Request::Reload(ReloadRequest { config, listen });
+    let request = Request::Reload(ReloadRequest { config, listen, ..request });
     ask::<Reloaded>(server, &request, json, text::reloaded).map(drop)
 }
 

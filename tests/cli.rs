@@ -232,13 +232,15 @@ fn what_a_server_refuses_or_does_not_finish_exits_with_1() {
 #[test]
 fn every_setting_can_come_from_the_file() {
     let folder = Folder::new("keys");
-    let mut tables = [String::from("bogus = 1\n"), String::from("[tcp]\n")];
-    for key in KEYS {
-        // A table in place of a value is wrong for every key, and must be complained about under the key's name.
-        let table = if key.table == Table::Top { &mut tables[0] } else { &mut tables[1] };
-        *table += &format!("{} = {{}}\n", key.name);
+    let mut file = String::from("bogus = 1\n");
+    for table in Table::ALL {
+        file += &table.name().map_or_else(String::new, |name| format!("[{name}]\n"));
+        for key in KEYS.iter().filter(|key| key.table == table) {
+            // A table in place of a value is wrong for every key, and must be complained about under the key's name.
+            file += &format!("{} = {{}}\n", key.name);
+        }
     }
-    let text = stderr(&handfast(&["serve", "--config", &folder.file("hf.toml", &tables.concat())]));
+    let text = stderr(&handfast(&["serve", "--config", &folder.file("hf.toml", &file)]));
     for key in KEYS {
         assert!(text.contains(&format!(": {} = {{}}: must be", key.name)), "{}: {text}", key.name);
     }

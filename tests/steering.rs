@@ -1,8 +1,8 @@
 //! The steering program, run by BPF_PROG_RUN over a table: name, frame, action, and the counter that moves.
 //!
 //! Without a socket in the XSKMAP a frame that is taken falls back to the kernel and counts as `PassNoSocket`; with one
-//! it shows as XDP_REDIRECT. Attaching to interfaces is in steering/attach.rs, the builder of frames in
-//! steering/frames.rs.
+//! it shows as XDP_REDIRECT. Attaching to interfaces is in steering/attach.rs, what is decided by the source of a frame in
+//! steering/sources.rs, the builder of frames in steering/frames.rs.
 
 #![cfg(feature = "xdp")]
 
@@ -11,6 +11,8 @@ mod attach;
 mod common;
 #[path = "steering/frames.rs"]
 mod frames;
+#[path = "steering/sources.rs"]
+mod sources;
 
 use common::root_or_skip;
 use frames::*;

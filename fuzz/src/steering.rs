@@ -1,7 +1,7 @@
 //! The steering program's parser against the engine's: bpf/parse.h, compiled for the host, and `wire::parse`.
 //!
 //! The contract, for an endpoint of any address on every port:
-//! 1. what `wire::parse` accepts, steering takes, and both name the same address and port;
+//! 1. what `wire::parse` accepts, steering takes, and both name the same addresses, ports and control bits;
 //! 2. what steering takes, `wire::parse` accepts, or drops for what steering does not look at: a checksum, an address that
 //!    nobody has, the source port, control bits.
 //!
@@ -10,13 +10,25 @@
 
 use handfast::verdict::DropReason;
 use handfast::wire::parse::{PartialChecksums, parse};
-use handfast::wire::tuple::Addr;
+use handfast::wire::segment::Control;
+use handfast::wire::tuple::{Addr, FourTuple};
 
 use crate::repair;
 
 // SAFETY: the signature is the one in steering/glue.c.
 unsafe extern "C" {
-    fn handfast_fuzz_steers(frame: *const u8, bytes: usize, address: *mut u8, port: *mut u16) -> i32;
+    fn handfast_fuzz_steers(frame: *const u8, bytes: usize, out: *mut Steered) -> i32;
+}
+
+/// `struct handfast_fuzz_steered` in steering/glue.c.
+#[derive(Default)]
+#[repr(C)]
+struct Steered {
+    dst: [u8; 16],
+    src: [u8; 16],
+    dst_port: u16,
+    src_port: u16,
+    control: u8,
 }
 
 /// Checks the frame, and what it is with right checksums.
@@ -27,21 +39,29 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// Where steering would take the frame to: its destination address and port.
-fn steered(frame: &[u8]) -> Option<(Addr, u16)> {
-    let mut address = [0; 16];
-    let mut port = 0;
-    // SAFETY: the frame is as long as is said, and the address has its 16 bytes.
-    let taken = unsafe { handfast_fuzz_steers(frame.as_ptr(), frame.len(), address.as_mut_ptr(), &raw mut port) };
-    (taken == 1).then_some((Addr(address), port))
+/// Both ends of the frame and its control bits, if steering would take it.
+fn steered(frame: &[u8]) -> Option<(FourTuple, Control)> {
+    let mut found = Steered::default();
+    // SAFETY: the frame is as long as is said, and the layout of what is found is the one in steering/glue.c.
+    let taken = unsafe { handfast_fuzz_steers(frame.as_ptr(), frame.len(), &raw mut found) };
+    let tuple = FourTuple {
+        local_addr: Addr(found.dst),
+        remote_addr: Addr(found.src),
+        local_port: found.dst_port,
+        remote_port: found.src_port,
+    };
+    (taken == 1).then_some((tuple, Control(found.control)))
 }
 
 fn check_as_it_is(frame: &[u8]) {
     let taken = steered(frame);
     match parse(frame, PartialChecksums::Accept) {
         Ok(segment) => {
-            let there = Some((segment.tuple.local_addr, segment.tuple.local_port));
-            assert_eq!(taken, there, "the engine would accept what steering does not take there");
+            assert_eq!(
+                taken,
+                Some((segment.tuple, segment.control)),
+                "the engine accepts what steering does not take, or reads otherwise"
+            );
         }
         Err(reason) => assert!(
             taken.is_none() || is_not_for_steering(reason),

@@ -10,8 +10,17 @@
 
 #include "../../bpf/parse.h"
 
-/* 1 if a frame is steered if its endpoint is, with where it is for: 16 bytes of address, and the port. */
-int handfast_fuzz_steers(const __u8 *frame, size_t bytes, __u8 *address, __u16 *port)
+/* What steering knows of a frame that it takes; the same in fuzz/src/steering.rs. */
+struct handfast_fuzz_steered {
+	__u8 dst[16];
+	__u8 src[16];
+	__u16 dst_port;
+	__u16 src_port;
+	__u8 control;
+};
+
+/* 1 if a frame is steered if its endpoint is, with what is known of it. */
+int handfast_fuzz_steers(const __u8 *frame, size_t bytes, struct handfast_fuzz_steered *out)
 {
 	struct parsed packet = {};
 
@@ -20,7 +29,10 @@ int handfast_fuzz_steers(const __u8 *frame, size_t bytes, __u8 *address, __u16 *
 	/* The port map never has bits for port 0. */
 	if (packet.dst_port == 0)
 		return 0;
-	memcpy(address, packet.dst, sizeof(packet.dst));
-	*port = packet.dst_port;
+	memcpy(out->dst, packet.dst, sizeof(packet.dst));
+	memcpy(out->src, packet.src, sizeof(packet.src));
+	out->dst_port = packet.dst_port;
+	out->src_port = packet.src_port;
+	out->control = packet.control;
 	return 1;
 }

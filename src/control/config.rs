@@ -9,7 +9,10 @@ use super::problem::{Problem, Problems};
 use super::protocol::ReloadRequest;
 use super::settings::{KEYS, Key, Origin, Settings, Table};
 use super::values::{BindMode, Indexes, Millis, PartialChecksums, XdpMode};
+use crate::steer::filter::MAX_PREFIXES;
+use crate::steer::{Prefix, Rule, SourceFilter, SynRate};
 use crate::tcp::config::TcpConfig;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +53,12 @@ pub struct Config {
     pub json: bool,
     /// Limits and times of the TCP. The segment sizes are those of an MTU of 1500 until preflight knows the MTU.
     pub tcp: TcpConfig,
+    /// Source prefixes that are denied; none stands among the allowed ones, too.
+    pub deny: Vec<Prefix>,
+    /// Source prefixes that are allowed although a shorter one is denied.
+    pub allow: Vec<Prefix>,
+    /// The limit of SYNs by the prefix of their source.
+    pub syn_rate: SynRate,
     /// What all this was made from, for a reload.
     pub source: Source,
 }
@@ -82,6 +91,9 @@ impl Default for Config {
             duration: None,
             json: false,
             tcp: TcpConfig::default(),
+            deny: Vec::new(),
+            allow: Vec::new(),
+            syn_rate: SynRate::default(),
             source: Source::default(),
         }
     }
@@ -112,38 +124,47 @@ impl Config {
         Problems::none_or("the configuration", problems, Config { source, ..config })
     }
 
+    /// Who may talk to listeners.
+    pub fn filter(&self) -> SourceFilter {
+        let denied = self.deny.iter().map(|prefix| (*prefix, Rule::Deny));
+        SourceFilter::new(denied.chain(self.allow.iter().map(|prefix| (*prefix, Rule::Allow))))
+    }
+
     /// What a running server's configuration becomes by a reload, and what that changes.
     ///
     /// The file is read again: the one named in the request, else the one of the start. What the request names comes
-    /// before the flags of the start. Listeners (with the content of their files) and the limits and times of the TCP are
-    /// taken over.
+    /// before the flags of the start. Listeners (with the content of their files), the limits and times of the TCP, and the
+    /// defences of the steering program are taken over.
     ///
     /// # Errors
     ///
     /// Everything that is wrong with the new configuration; the old one stays in force.
     pub fn reload(&self, request: &ReloadRequest) -> Result<(Config, Changes), Problems> {
         let mut source = self.source.clone();
-        let listen = Key::find("listen").expect("there is a setting for listeners");
+        let lists = [("listen", &request.listen), ("deny", &request.deny), ("allow", &request.allow)];
+        for (name, texts) in lists {
+            let key = Key::find(name).expect("there is a setting of that name");
+            if request.config.is_some() || !texts.is_empty() {
+                source.flags.forget(key);
+            }
+            for text in texts {
+                source.flags.give(key, text, Origin::Flag);
+            }
+        }
         if request.config.is_some() {
             source.file.clone_from(&request.config);
-            source.flags.forget(listen);
-        }
-        if !request.listen.is_empty() {
-            source.flags.forget(listen);
-            for text in &request.listen {
-                source.flags.give(listen, text, Origin::Flag);
-            }
         }
         let new = Config::load(source)?;
         let listens = ListenChanges::between((&self.listens, &self.http_files), (&new.listens, &new.http_files));
-        let differing = |table: Table| {
+        let differing = |tables: &[Table]| {
             let differs =
-                |key: &&Key| key.table == table && key.name != listen.name && key.show(&new) != key.show(self);
+                |key: &&Key| tables.contains(&key.table) && key.name != "listen" && key.show(&new) != key.show(self);
             KEYS.iter().filter(differs).map(|key| key.name).collect()
         };
-        let changes = Changes { listens, limits: differing(Table::Tcp), needs_restart: differing(Table::Top) };
-        let Config { listens, http_files, tcp, source, .. } = new;
-        Ok((Config { listens, http_files, tcp, source, ..self.clone() }, changes))
+        let limits = differing(&[Table::Tcp, Table::Steering]);
+        let changes = Changes { listens, limits, needs_restart: differing(&[Table::Top]) };
+        let Config { listens, http_files, tcp, deny, allow, syn_rate, source, .. } = new;
+        Ok((Config { listens, http_files, tcp, deny, allow, syn_rate, source, ..self.clone() }, changes))
     }
 }
 
@@ -152,7 +173,7 @@ impl Config {
 pub struct Changes {
     /// The listeners.
     pub listens: ListenChanges,
-    /// Names of limits and times that have another value now.
+    /// Names of limits, times and prefix lists that have another value now.
     pub limits: Vec<&'static str>,
     /// Names of settings that now differ but only take effect with a restart.
     pub needs_restart: Vec<&'static str>,
@@ -185,6 +206,7 @@ pub fn validate(settings: &Settings, read_body: ReadBody<'_>) -> (Config, Vec<Pr
     problems.extend(listener_contradictions(&config.listens));
     problems.extend(queue_contradictions(&config));
     problems.extend(tcp_contradictions(&config.tcp));
+    problems.extend(prefix_contradictions(&config));
     (config, problems)
 }
 
@@ -266,6 +288,23 @@ fn tcp_contradictions(tcp: &TcpConfig) -> Vec<Problem> {
     problems
 }
 
+/// Prefixes that are both denied and allowed, or too many.
+fn prefix_contradictions(config: &Config) -> Vec<Problem> {
+    let allowed: BTreeSet<_> = config.allow.iter().collect();
+    let both = config.deny.iter().filter(|prefix| allowed.contains(prefix));
+    let contradiction = |prefix: &Prefix| {
+        Problem::new(format!("deny {prefix} and allow {prefix}"), "one prefix has one rule").remedy("drop one of them")
+    };
+    let mut problems: Vec<Problem> = both.map(contradiction).collect();
+    let prefixes = config.filter().len();
+    if prefixes > MAX_PREFIXES {
+        let cause = format!("the filter has room for {MAX_PREFIXES}");
+        let problem = Problem::new(format!("{prefixes} source prefixes denied and allowed"), cause);
+        problems.push(problem.remedy("join prefixes that lie side by side"));
+    }
+    problems
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -332,13 +371,14 @@ mod tests {
 
     #[test]
     fn values_that_contradict_one_another_are_named_together() {
-        let contradictions: [(&[(&str, &str)], &str); 7] = [
+        let contradictions: [(&[(&str, &str)], &str); 8] = [
             (&[("listen", "80=close")], "listeners 80=http and 80=close: one address and port"),
             (&[("queues", "0-3"), ("cores", "1,2")], "cores 1-2 (2) for queues 0-3 (4): each queue"),
             (&[("queues", "0-3"), ("flows", "3")], "flows 3 for 4 queues: each queue needs"),
             (&[("xdp-mode", "generic"), ("bind", "zerocopy")], "xdp-mode generic with bind zerocopy"),
             (&[("rto-min", "2s")], "rto-min 2s, rto-initial 1s, rto-max 1m: must not decrease"),
             (&[("rto-max", "900ms")], "rto-min 200ms, rto-initial 1s, rto-max 900ms: must not decrease"),
+            (&[("deny", "::/0"), ("allow", "::/0")], "deny ::/0 and allow ::/0: one prefix has one rule"),
             (&[("keepalive", "2h")], "keepalive 2h, idle-timeout 2h: the connection is reset"),
         ];
         for (more, start) in contradictions {
@@ -382,12 +422,26 @@ mod tests {
         assert_eq!(new.tcp.time_wait_ms, 1_000);
         assert_eq!((new.listens.len(), new.flows), (2, 1000), "only listeners and limits are taken over");
 
-        let request = ReloadRequest { config: None, listen: vec!["9=discard".into()] };
+        let request = ReloadRequest { listen: vec!["9=discard".into()], ..ReloadRequest::default() };
         let (new, changes) = new.reload(&request).unwrap();
         assert_eq!((changes.listens.added.len(), changes.listens.removed.len()), (1, 2));
-        let back = ReloadRequest { config: Some(path.clone()), listen: Vec::new() };
+        let back = ReloadRequest { config: Some(path.clone()), ..ReloadRequest::default() };
         let (back, ..) = new.reload(&back).unwrap();
         assert_eq!(back.listens.len(), 2, "a file named in the request comes before earlier flags");
+
+        let request =
+            ReloadRequest { deny: vec!["::/0".into()], allow: vec!["::1".into()], ..ReloadRequest::default() };
+        let (denying, changes) = back.reload(&request).unwrap();
+        assert_eq!((changes.limits, changes.needs_restart), (vec!["deny", "allow"], vec!["flows"]));
+        let rule = |config: &Config, source: &str| config.filter().rule_for(source.parse().unwrap());
+        assert_eq!((rule(&denying, "::1"), rule(&denying, "::2")), (Rule::Allow, Rule::Deny));
+        std::fs::write(&path, "listen = [\"80=http\"]\n[steering]\ndeny = [\"::1\"]\nsyn-rate = \"1k\"\n").unwrap();
+        let (same, changes) = denying.reload(&ReloadRequest::default()).unwrap();
+        assert_eq!((same.deny.len(), changes.limits), (1, vec!["time-wait", "syn-rate"]), "flags come before the file");
+        assert_eq!(same.syn_rate.per_second, 1_000);
+        let again = ReloadRequest { config: Some(path.clone()), ..ReloadRequest::default() };
+        let (filed, _) = same.reload(&again).unwrap();
+        assert_eq!((rule(&filed, "::1"), rule(&filed, "::2")), (Rule::Deny, Rule::Allow));
 
         std::fs::write(&path, "listen = [\"80=nothing\", 7]\n").unwrap();
         assert_eq!(old.reload(&ReloadRequest::default()).unwrap_err().list.len(), 2);

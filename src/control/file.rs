@@ -67,16 +67,18 @@ impl Reader<'_> {
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(name, _)| name.span().start);
         for (name, value) in entries {
+            let inner = Table::ALL.into_iter().find(|table| table.name() == Some(name.get_ref().as_ref()));
+            if let (Some(inner), Table::Top, DeValue::Table(table)) = (inner, place, value.get_ref()) {
+                self.table(table, inner);
+                continue;
+            }
             let key = KEYS.iter().find(|key| key.name == name.get_ref().as_ref());
             match (key, value.get_ref()) {
-                (None, DeValue::Table(tcp)) if name.get_ref() == "tcp" && place == Table::Top => {
-                    self.table(tcp, Table::Tcp)
-                }
                 (Some(key), _) if key.table == place => self.value(key, value),
                 (Some(key), _) => {
-                    let right = match key.table {
-                        Table::Top => "belongs to the top of the file, before [tcp]",
-                        Table::Tcp => "belongs under [tcp]",
+                    let right = match key.table.name() {
+                        None => "belongs to the top of the file, before [tcp]".to_owned(),
+                        Some(table) => format!("belongs under [{table}]"),
                     };
                     self.complain(Some(name.span()), key.name, right);
                 }
@@ -148,8 +150,11 @@ fn decimal<'a>(value: &'a DeValue<'_>) -> Option<&'a str> {
 fn names(place: Table) -> String {
     let names: Vec<_> = KEYS.iter().filter(|key| key.table == place).map(|key| key.name).collect();
     match place {
-        Table::Top => format!("{}, [tcp]", names.join(", ")),
-        Table::Tcp => names.join(", "),
+        Table::Top => {
+            let tables = Table::ALL.into_iter().filter_map(Table::name).map(|table| format!("[{table}]"));
+            format!("{}, {}", names.join(", "), tables.collect::<Vec<_>>().join(", "))
+        }
+        Table::Tcp | Table::Steering => names.join(", "),
     }
 }
 

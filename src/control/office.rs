@@ -232,6 +232,8 @@ impl Handler for Office {
         rules.roster = roster;
         let endpoints = rules.roster.endpoints();
         rules.steering.set_endpoints(&endpoints).map_err(unsteered)?;
+        rules.steering.set_filter(&config.filter()).map_err(unsteered)?;
+        rules.steering.set_syn_rate(config.syn_rate).map_err(unsteered)?;
         let TcpConfig { mss_v4, mss_v6, .. } = rules.tcp;
         rules.tcp = TcpConfig { mss_v4, mss_v6, ..config.tcp.clone() };
         crew.set_tcp_config(&per_worker(&rules.tcp, crew.reports().count())).map_err(silent)?;

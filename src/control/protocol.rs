@@ -71,6 +71,12 @@ pub struct ReloadRequest {
     pub config: Option<PathBuf>,
     /// Listeners to have, instead of those in the file. Files of `http:FILE` as absolute paths.
     pub listen: Vec<String>,
+    /// Source prefixes to deny, instead of those in the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<String>,
+    /// Source prefixes to allow, instead of those in the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
 }
 
 /// How to drain.
@@ -221,8 +227,16 @@ mod tests {
                 r#"{"v":1,"cmd":"flows","limit":5,"state":"TIME-WAIT"}"#,
             ),
             (
-                Request::Reload(ReloadRequest { config: Some("/a".into()), listen: vec!["80=http".into()] }),
+                Request::Reload(ReloadRequest {
+                    config: Some("/a".into()),
+                    listen: vec!["80=http".into()],
+                    ..ReloadRequest::default()
+                }),
                 r#"{"v":1,"cmd":"reload","config":"/a","listen":["80=http"]}"#,
+            ),
+            (
+                Request::Reload(ReloadRequest { deny: vec!["::/0".into()], ..ReloadRequest::default() }),
+                r#"{"v":1,"cmd":"reload","config":null,"listen":[],"deny":["::/0"]}"#,
             ),
             (Request::Drain(DrainRequest { timeout_ms: 7 }), r#"{"v":1,"cmd":"drain","timeout_ms":7}"#),
         ];

@@ -4,6 +4,8 @@
 //! change all follow from [`KEYS`]. Values stay text with an origin until they are set, so that every mistake of flags and
 //! file can be reported together (config). What two values must be to one another is not here but in config.
 
+mod steering;
+
 use super::config::Config;
 use super::problem::Problem;
 use super::values::{Count, Indexes, Millis};
@@ -32,6 +34,22 @@ pub enum Table {
     Top,
     /// Under `[tcp]`.
     Tcp,
+    /// Under `[steering]`.
+    Steering,
+}
+
+impl Table {
+    /// The name that stands in brackets, of those that are not at the top.
+    pub const fn name(self) -> Option<&'static str> {
+        match self {
+            Table::Top => None,
+            Table::Tcp => Some("tcp"),
+            Table::Steering => Some("steering"),
+        }
+    }
+
+    /// Every table.
+    pub const ALL: [Table; 3] = [Table::Top, Table::Tcp, Table::Steering];
 }
 
 /// What a value looks like in the configuration file. As a flag, each is text.
@@ -428,6 +446,11 @@ pub const KEYS: &[Key] = &[
         "RSTs sent in a second at most for segments without a connection, shared among the queues; 0 sends none",
         tcp_number!(resets_per_second, 0..=U32),
     ),
+    steering::DENY,
+    steering::ALLOW,
+    steering::SYN_RATE,
+    steering::SYN_RATE_PREFIX_V4,
+    steering::SYN_RATE_PREFIX_V6,
 ];
 
 /// Where a value was given.

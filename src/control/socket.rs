@@ -446,7 +446,7 @@ mod tests {
         assert_eq!(call::<Flows>(&path, &flows).unwrap().matching, 7);
         let drain = Request::Drain(DrainRequest { timeout_ms: 9 });
         assert_eq!(call::<Drained>(&path, &drain).unwrap().remaining, 9);
-        let reload = Request::Reload(ReloadRequest { config: None, listen: vec!["80=http".into()] });
+        let reload = Request::Reload(ReloadRequest { listen: vec!["80=http".into()], ..ReloadRequest::default() });
         let error = call::<Reloaded>(&path, &reload).unwrap_err();
         assert!(matches!(&error, ClientError::Refused(refusal) if refusal.message == "1 listeners"), "{error}");
         server.stop();

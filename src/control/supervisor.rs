@@ -87,6 +87,8 @@ pub fn run(config: &Config, preflight: &Preflight) -> Result<Summary, ServeError
     let mut roster = Roster::default();
     roster.set(&config.listens, &config.http_files)?;
     let (crew, bind) = start_crew(config, preflight, &steering, &roster, &events)?;
+    steering.set_filter(&config.filter())?;
+    steering.set_syn_rate(config.syn_rate)?;
     steering.set_endpoints(&roster.endpoints())?;
     let mode = Mode { xdp: attached.mode.to_string(), bind: bind.to_owned() };
     let office = Arc::new(Office::new(config.clone(), mode, preflight.tcp.clone(), crew, steering, roster));

@@ -23,9 +23,18 @@ pub const FAMILY_IPV6: u16 = 6;
 pub const ANY_MAC: u16 = 1;
 /// [`Config::flags`]: at least one endpoint has any address.
 pub const ANY_ADDRESS: u16 = 2;
-
 /// [`Config::flags`]: take what matches [`Replies`], too.
 pub const REPLIES: u16 = 4;
+/// [`Config::flags`]: the prefix filter has entries.
+pub const FILTER: u16 = 8;
+/// [`Config::flags`]: SYNs are limited by the prefix of their source.
+pub const SYN_RATE: u16 = 16;
+/// Value of the prefix filter: take segments from there.
+pub const ALLOW: u8 = 1;
+/// Value of the prefix filter: drop them.
+pub const DENY: u8 = 2;
+/// [`Source::bits`] of a whole address with its family.
+pub const SOURCE_BITS: u32 = 160;
 
 /// `struct steer_endpoint`: a key of the endpoint map. Port 0 stands for "some endpoint has this address".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +54,7 @@ pub struct EndpointRow {
 pub struct Config {
     /// The interface's MAC address.
     pub mac: [u8; 6],
-    /// [`ANY_MAC`], [`ANY_ADDRESS`] and [`REPLIES`], or-ed.
+    /// [`ANY_MAC`], [`ANY_ADDRESS`], [`REPLIES`], [`FILTER`] and [`SYN_RATE`], or-ed.
     pub flags: u16,
 }
 
@@ -69,11 +78,39 @@ pub struct Replies {
     pub family: u16,
 }
 
+/// `struct steer_source`: a source or a prefix of sources, the key of the prefix filter and of the buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Source {
+    /// How many bits of family and address count.
+    pub bits: u32,
+    /// [`FAMILY_IPV4`] or [`FAMILY_IPV6`].
+    pub family: u32,
+    /// As in [`EndpointRow`].
+    pub addr: [u8; 16],
+}
+
+/// `struct steer_rate`: the only value of the map of the SYN rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Rate {
+    /// Time that one SYN takes out of a bucket.
+    pub interval_ns: u64,
+    /// Time that a bucket holds.
+    pub depth_ns: u64,
+    /// The bits of an IPv4 address, as `::ffff:a.b.c.d`, that make its prefix.
+    pub mask_v4: [u8; 16],
+    /// The bits of an IPv6 address that make its prefix.
+    pub mask_v6: [u8; 16],
+}
+
 const _: () = assert!(PORT_WORDS * PORTS_PER_WORD == 1 << 16);
 const _: () = assert!(PORTS_PER_WORD * BITS_PER_PORT == 64);
 const _: () = assert!(size_of::<EndpointRow>() == 20);
 const _: () = assert!(size_of::<Config>() == 8 && align_of::<Config>() == 8);
 const _: () = assert!(size_of::<Replies>() == 56);
+const _: () = assert!(size_of::<Source>() == 24);
+const _: () = assert!(size_of::<Rate>() == 48);
 
 impl EndpointRow {
     /// The row of an address and port; an IPv4-mapped IPv6 address counts as the IPv4 address that it stands for.
@@ -119,10 +156,33 @@ impl Replies {
     }
 }
 
+impl Source {
+    /// The bytes that the kernel takes as the key.
+    pub fn to_bytes(self) -> [u8; size_of::<Self>()] {
+        let mut bytes = [0; size_of::<Self>()];
+        bytes[..4].copy_from_slice(&self.bits.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&self.family.to_ne_bytes());
+        bytes[8..].copy_from_slice(&self.addr);
+        bytes
+    }
+}
+
+impl Rate {
+    /// The bytes that the kernel takes as the value.
+    pub fn to_bytes(self) -> [u8; size_of::<Self>()] {
+        let mut bytes = [0; size_of::<Self>()];
+        bytes[..8].copy_from_slice(&self.interval_ns.to_ne_bytes());
+        bytes[8..16].copy_from_slice(&self.depth_ns.to_ne_bytes());
+        bytes[16..32].copy_from_slice(&self.mask_v4);
+        bytes[32..].copy_from_slice(&self.mask_v6);
+        bytes
+    }
+}
+
 macro_rules! steer_counters {
     ($( $(#[$doc:meta])* $name:ident => $text:literal ),+ $(,)?) => {
         /// `enum steer_counter`: what the steering program counts. Every frame is [`SteerCounter::Seen`] and exactly
-        /// one of the others, its outcome.
+        /// one of the outcomes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum SteerCounter { $( $(#[$doc])* $name ),+ }
@@ -170,8 +230,23 @@ steer_counters! {
     DropBadIpLength => "drop_bad_ip_length",
     /// Dropped: for an endpoint, with a TCP header that does not fit its segment.
     DropBadTcpHeader => "drop_bad_tcp_header",
+    /// Dropped: for an endpoint, from a source that the prefix filter denies.
+    DropDenied => "drop_denied",
+    /// Dropped: a SYN for an endpoint, beyond the rate of its source's prefix.
+    DropSynRate => "drop_syn_rate",
     /// Redirected to the AF_XDP socket of the receive queue.
     Redirected => "redirected",
+    /// Not frames: buckets made for source prefixes. Beyond those that there is room for, each took another's place.
+    SynBuckets => "syn_buckets",
+    /// Not an outcome: SYNs that got through because no bucket could be made for their prefix.
+    SynUnlimited => "syn_unlimited",
+}
+
+impl SteerCounter {
+    /// True if it counts frames that ended in one way, of which every frame has one.
+    pub const fn is_outcome(self) -> bool {
+        !matches!(self, Self::Seen | Self::SynBuckets | Self::SynUnlimited)
+    }
 }
 
 /// How many counters there are.
@@ -208,9 +283,7 @@ impl SteerCounters {
     /// Frames seen minus the sum of their outcomes: 0 when no frame was under way while the counters were read.
     pub fn unaccounted(&self) -> i128 {
         let seen = i128::from(self.get(SteerCounter::Seen));
-        self.iter()
-            .filter(|(counter, _)| *counter != SteerCounter::Seen)
-            .fold(seen, |left, (_, n)| left - i128::from(n))
+        self.iter().filter(|(counter, _)| counter.is_outcome()).fold(seen, |left, (_, n)| left - i128::from(n))
     }
 }
 
@@ -279,6 +352,11 @@ mod tests {
             ("STEER_ANY_MAC", u64::from(ANY_MAC)),
             ("STEER_ANY_ADDRESS", u64::from(ANY_ADDRESS)),
             ("STEER_REPLIES", u64::from(REPLIES)),
+            ("STEER_FILTER", u64::from(FILTER)),
+            ("STEER_SYN_RATE", u64::from(SYN_RATE)),
+            ("STEER_ALLOW", u64::from(ALLOW)),
+            ("STEER_DENY", u64::from(DENY)),
+            ("STEER_SOURCE_BITS", u64::from(SOURCE_BITS)),
         ];
         assert_eq!(defines(), mine.map(|(name, value)| (name.to_owned(), value)).into());
     }
@@ -318,11 +396,43 @@ mod tests {
     }
 
     #[test]
+    fn the_layouts_of_sources_are_those_of_the_header() {
+        let source = [
+            ("bits".to_owned(), offset_of!(Source, bits), 4),
+            ("family".to_owned(), offset_of!(Source, family), 4),
+            ("addr".to_owned(), offset_of!(Source, addr), 16),
+        ];
+        assert_eq!(fields("steer_source"), source);
+        let rate = [
+            ("interval_ns".to_owned(), offset_of!(Rate, interval_ns), 8),
+            ("depth_ns".to_owned(), offset_of!(Rate, depth_ns), 8),
+            ("mask_v4".to_owned(), offset_of!(Rate, mask_v4), 16),
+            ("mask_v6".to_owned(), offset_of!(Rate, mask_v6), 16),
+        ];
+        assert_eq!(fields("steer_rate"), rate);
+        let source = Source { bits: 1, family: 4, addr: [7; 16] }.to_bytes();
+        assert_eq!(
+            (source[..4].to_vec(), source[4..8].to_vec(), source[23]),
+            (1_u32.to_ne_bytes().to_vec(), 4_u32.to_ne_bytes().to_vec(), 7)
+        );
+        let rate = Rate { interval_ns: 1, depth_ns: 2, mask_v4: [3; 16], mask_v6: [4; 16] }.to_bytes();
+        assert_eq!((rate[8..16].to_vec(), rate[16], rate[47]), (2_u64.to_ne_bytes().to_vec(), 3, 4));
+    }
+
+    #[test]
+    fn outcomes_stand_together_between_seen_and_the_rest() {
+        let kinds: Vec<bool> = SteerCounter::ALL.iter().map(|counter| counter.is_outcome()).collect();
+        let (first, last) = (SteerCounter::PassNotIp as usize, SteerCounter::Redirected as usize);
+        assert!(kinds.iter().enumerate().all(|(i, outcome)| *outcome == (first..=last).contains(&i)), "{kinds:?}");
+    }
+
+    #[test]
     fn the_counters_of_all_cpus_are_summed_and_balance() {
         let block = |seen: u64, passed: u64| {
             let mut words = [0; STEER_COUNTERS];
             words[SteerCounter::Seen as usize] = seen;
             words[SteerCounter::PassNotTcp as usize] = passed;
+            words[SteerCounter::SynBuckets as usize] = 1;
             words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>()
         };
         let cpus = [block(5, 5), block(3, 2)];
@@ -330,6 +440,6 @@ mod tests {
         assert_eq!(counters.get(SteerCounter::Seen), 8);
         assert_eq!(counters.get(SteerCounter::PassNotTcp), 7);
         assert_eq!(counters.unaccounted(), 1);
-        assert_eq!(counters.iter().map(|(_, n)| n).sum::<u64>(), 15);
+        assert_eq!(counters.iter().map(|(_, n)| n).sum::<u64>(), 17);
     }
 }

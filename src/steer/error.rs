@@ -2,6 +2,7 @@
 
 use super::attach::{Interface, Occupant, XdpMode};
 use super::endpoints::Endpoint;
+use super::filter::MAX_PREFIXES;
 use std::io;
 
 /// An error of the control path of steering.
@@ -43,6 +44,14 @@ pub enum SteerError {
         wanted: usize,
         /// How many the maps were made for.
         room: u32,
+    },
+    /// More prefixes than the filter has room for.
+    #[error(
+        "filtering {wanted} source prefixes: there is room for {MAX_PREFIXES}; join prefixes that lie side by side"
+    )]
+    TooManyPrefixes {
+        /// How many were asked for.
+        wanted: usize,
     },
     /// A queue beyond those that the socket map was made for.
     #[error("steering queue {queue}: the queues are 0 to {}; check the number of channels with ethtool -l", queues - 1)]

@@ -1,8 +1,9 @@
 //! Steering: loads bpf/steer.bpf.c, attaches it to an interface, and keeps its maps.
 //!
 //! [`Steering`] owns the loaded program, its maps and the link to the interface. [`contract`] mirrors bpf/contract.h,
-//! [`endpoints`] and [`replies`] decide what the maps hold, [`attach`] makes the link. What is not here: frames, per-flow TCP state,
-//! the AF_XDP sockets themselves (they arrive as descriptors), and threads; all of this is the control path.
+//! [`endpoints`], [`replies`], [`filter`] and [`syn_rate`] decide what the maps hold, [`attach`] makes the link. What is not
+//! here: frames, per-flow TCP state, the AF_XDP sockets themselves (they arrive as descriptors), and threads; all of this is
+//! the control path.
 
 #![forbid(unsafe_code)]
 
@@ -10,17 +11,24 @@ pub mod attach;
 pub mod contract;
 pub mod endpoints;
 pub mod error;
+pub mod filter;
+pub mod prefix;
 pub mod replies;
+pub mod syn_rate;
 
 pub use attach::{AttachMode, Attached, DriverFeatures, Interface, Occupant, XdpMode, driver_features, occupant};
 pub use contract::{SteerCounter, SteerCounters};
 pub use endpoints::Endpoint;
 pub use error::SteerError;
+pub use filter::{Rule, SourceFilter};
+pub use prefix::Prefix;
 pub use replies::ReplyFilter;
+pub use syn_rate::SynRate;
 
 use attach::XdpLink;
-use contract::{ANY_ADDRESS, ANY_MAC, Config, REPLIES};
+use contract::{ALLOW, ANY_ADDRESS, ANY_MAC, Config, DENY, FILTER, REPLIES, SYN_RATE};
 use endpoints::{Image, Step};
+use filter::{FilterStep, MAX_PREFIXES};
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, ProgramMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -36,6 +44,10 @@ pub const DEFAULT_MAX_ENDPOINTS: u32 = 10_240;
 /// Rows that an endpoint takes in the endpoint map: its own and its address's, each twice while one set replaces
 /// another.
 const ROWS_PER_ENDPOINT: u32 = 4;
+
+/// Rows of the prefix filter: a whole set while it replaces another.
+const PREFIX_ROWS: u32 = 32_768;
+const _: () = assert!(PREFIX_ROWS as usize == 2 * MAX_PREFIXES);
 
 /// Which destination MAC addresses are taken. Frames for others stay with the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +77,10 @@ pub struct Steering {
     options: SteerOptions,
     /// What the endpoint maps hold now.
     image: Image,
-    /// True once replies are steered.
-    replies: bool,
+    /// What the prefix filter holds now.
+    filter: SourceFilter,
+    /// The flags of the configuration word that follow from neither options nor endpoints.
+    flags: u16,
     /// Holds the program on the interface.
     link: Option<XdpLink>,
 }
@@ -80,6 +94,8 @@ struct Maps {
     endpoints: MapHandle,
     xsks: MapHandle,
     counters: MapHandle,
+    prefixes: MapHandle,
+    rates: MapHandle,
 }
 
 impl Steering {
@@ -91,8 +107,9 @@ impl Steering {
     pub fn load(options: SteerOptions) -> Result<Self, SteerError> {
         let object = open(options).and_then(OpenObject::load).map_err(|cause| SteerError::Load { cause })?;
         let maps = Maps::of(&object).map_err(|cause| SteerError::Load { cause })?;
-        let steering = Self { object, maps, options, image: Image::empty(), replies: false, link: None };
-        steering.write_config(options.mac, false)?;
+        let (image, filter) = (Image::empty(), SourceFilter::default());
+        let steering = Self { object, maps, options, image, filter, flags: 0, link: None };
+        steering.write_config(options.mac, false, 0)?;
         Ok(steering)
     }
 
@@ -133,7 +150,7 @@ impl Steering {
     ///
     /// [`SteerError::Map`]; the old filter is then still in force.
     pub fn set_mac(&mut self, mac: MacFilter) -> Result<(), SteerError> {
-        self.write_config(mac, self.image.any_address())?;
+        self.write_config(mac, self.image.any_address(), self.flags)?;
         self.options.mac = mac;
         Ok(())
     }
@@ -168,8 +185,63 @@ impl Steering {
         let written = self.maps.replies.update(&0_u32.to_ne_bytes(), &filter.to_row().to_bytes(), MapFlags::ANY);
         written
             .map_err(|cause| SteerError::Map { tried: format!("steering the replies of {}", filter.peer), cause })?;
-        self.replies = true;
-        self.write_config(self.options.mac, self.image.any_address())
+        self.switch(REPLIES, true)
+    }
+
+    /// Makes this the prefix filter of frames for endpoints. Only differences are written, in an order in which whoever both
+    /// filters allow is allowed throughout.
+    ///
+    /// # Errors
+    ///
+    /// [`SteerError::TooManyPrefixes`] changes nothing. After [`SteerError::Map`], the filter lies between the old one and
+    /// the new one; another call goes on from there.
+    pub fn set_filter(&mut self, wanted: &SourceFilter) -> Result<(), SteerError> {
+        if wanted.len() > MAX_PREFIXES {
+            return Err(SteerError::TooManyPrefixes { wanted: wanted.len() });
+        }
+        if wanted.is_empty() {
+            self.switch(FILTER, false)?;
+        }
+        for step in self.filter.steps_to(wanted) {
+            let written = match step {
+                FilterStep::Set(prefix, rule) => {
+                    let value = match rule {
+                        Rule::Allow => ALLOW,
+                        Rule::Deny => DENY,
+                    };
+                    self.maps.prefixes.update(&prefix.key().to_bytes(), &[value], MapFlags::ANY)
+                }
+                FilterStep::Remove(prefix) => self.maps.prefixes.delete(&prefix.key().to_bytes()),
+            };
+            written.map_err(|cause| SteerError::Map {
+                tried: format!("changing the prefix filter, at {step:?}"),
+                cause,
+            })?;
+            self.filter.take(step);
+        }
+        if wanted.is_empty() { Ok(()) } else { self.switch(FILTER, true) }
+    }
+
+    /// Limits the SYNs to endpoints by the prefix of their source. Buckets that there are keep what is in them.
+    ///
+    /// # Errors
+    ///
+    /// [`SteerError::Map`]; the old limit is then still in force, or the new one.
+    pub fn set_syn_rate(&mut self, rate: SynRate) -> Result<(), SteerError> {
+        let Some(row) = rate.to_row() else { return self.switch(SYN_RATE, false) };
+        let written = self.maps.rates.update(&0_u32.to_ne_bytes(), &row.to_bytes(), MapFlags::ANY);
+        written.map_err(|cause| SteerError::Map { tried: format!("limiting SYNs with {rate:?}"), cause })?;
+        self.switch(SYN_RATE, true)
+    }
+
+    /// Sets or clears a flag of the configuration word.
+    fn switch(&mut self, flag: u16, on: bool) -> Result<(), SteerError> {
+        let flags = if on { self.flags | flag } else { self.flags & !flag };
+        if flags != self.flags {
+            self.write_config(self.options.mac, self.image.any_address(), flags)?;
+            self.flags = flags;
+        }
+        Ok(())
     }
 
     /// Gives the steered frames of a receive queue to an AF_XDP socket, which must have an RX ring and be bound to this
@@ -231,21 +303,20 @@ impl Steering {
                 let key = u32::try_from(index).expect("an index into the port words").to_ne_bytes();
                 self.maps.ports.update(&key, &word.to_ne_bytes(), MapFlags::ANY)
             }
-            Step::SetAnyAddress(any_address) => return self.write_config(self.options.mac, any_address),
+            Step::SetAnyAddress(any_address) => return self.write_config(self.options.mac, any_address, self.flags),
         };
         written
             .map_err(|cause| SteerError::Map { tried: format!("changing the steered endpoints, at {step:?}"), cause })
     }
 
     /// Writes the configuration word.
-    fn write_config(&self, mac: MacFilter, any_address: bool) -> Result<(), SteerError> {
+    fn write_config(&self, mac: MacFilter, any_address: bool, flags: u16) -> Result<(), SteerError> {
         let (mac, any_mac) = match mac {
             MacFilter::Own(mac) => (mac, 0),
             MacFilter::Any => ([0; 6], ANY_MAC),
         };
         let any_address = if any_address { ANY_ADDRESS } else { 0 };
-        let replies = if self.replies { REPLIES } else { 0 };
-        let config = Config { mac, flags: any_mac | any_address | replies };
+        let config = Config { mac, flags: any_mac | any_address | flags };
         let written = self.maps.config.update(&0_u32.to_ne_bytes(), &config.to_bytes(), MapFlags::ANY);
         written.map_err(|cause| SteerError::Map { tried: format!("configuring steering with {config:?}"), cause })
     }
@@ -255,11 +326,14 @@ impl Steering {
 fn open(options: SteerOptions) -> libbpf_rs::Result<OpenObject> {
     let mut object = ObjectBuilder::default().name("steer")?.open_memory(OBJECT)?;
     for mut map in object.maps_mut() {
-        if map.name() == "endpoints" {
-            map.set_max_entries(options.max_endpoints.saturating_mul(ROWS_PER_ENDPOINT))?;
-        } else if map.name() == "xsks" {
-            map.set_max_entries(options.queues)?;
-        }
+        let entries = match map.name().to_str() {
+            Some("endpoints") => options.max_endpoints.saturating_mul(ROWS_PER_ENDPOINT),
+            Some("xsks") => options.queues,
+            Some("prefixes") => PREFIX_ROWS,
+            Some("buckets") => syn_rate::MAX_BUCKETS,
+            _ => continue,
+        };
+        map.set_max_entries(entries)?;
     }
     Ok(object)
 }
@@ -278,6 +352,8 @@ impl Maps {
             endpoints: map("endpoints")?,
             xsks: map("xsks")?,
             counters: map("counters")?,
+            prefixes: map("prefixes")?,
+            rates: map("rates")?,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! What is not here: connections. Which of these segments belong to one is the engine's question.
 
 use super::contract::{EndpointRow, Replies};
+use super::prefix::{MAPPED_BITS, mask};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
@@ -19,16 +20,13 @@ pub struct ReplyFilter {
     pub ports: RangeInclusive<u16>,
 }
 
-/// Bits in front of an IPv4 address as `::ffff:a.b.c.d`.
-const MAPPED_BITS: u32 = 96;
-
 impl ReplyFilter {
     /// What the replies map holds.
     pub(super) fn to_row(&self) -> Replies {
         let peer = EndpointRow::new(self.peer.ip(), self.peer.port());
         let source = EndpointRow::new(self.source, 0);
         let bits = u32::from(self.prefix_len) + if self.source.is_ipv4() { MAPPED_BITS } else { 0 };
-        let mask = u128::MAX.checked_shl(128_u32.saturating_sub(bits)).unwrap_or(0);
+        let mask = mask(bits);
         Replies {
             peer: peer.addr,
             prefix: (u128::from_be_bytes(source.addr) & mask).to_be_bytes(),

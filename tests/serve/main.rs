@@ -27,6 +27,7 @@ mod modes;
 mod neighbours;
 mod queues;
 mod refusals;
+mod sources;
 
 /// What the names of these tests' labs start with.
 const LAB: &str = "hfee";
