@@ -13,6 +13,7 @@ use crate::steer::filter::MAX_PREFIXES;
 use crate::steer::{Prefix, Rule, SourceFilter, SynRate};
 use crate::tcp::config::TcpConfig;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub struct Config {
     pub busy: bool,
     /// Path of the control socket.
     pub control: PathBuf,
+    /// Where metrics are served; `None` is nowhere.
+    pub metrics: Option<SocketAddr>,
     /// How long to run; `None` is until told to stop.
     pub duration: Option<Duration>,
     /// Print the closing summary as JSON.
@@ -88,6 +91,7 @@ impl Default for Config {
             partial_checksums: PartialChecksums::Auto,
             busy: false,
             control: PathBuf::new(),
+            metrics: None,
             duration: None,
             json: false,
             tcp: TcpConfig::default(),

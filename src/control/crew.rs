@@ -1,7 +1,7 @@
 //! The worker threads: started and pinned, asked, and stopped.
 
 use super::office::Event;
-use crate::engine::listeners::Listeners;
+use crate::engine::listeners::{ListenerFlows, Listeners};
 use crate::engine::{Engine, EngineConfig, Secrets};
 use crate::port::Port;
 use crate::tcp::config::TcpConfig;
@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 
 /// How long a worker may take to answer: many times its longest sleep.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a worker may take to answer where the answer can be done without.
+const SHORT_ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How often an expected answer is looked for.
 const ANSWER_POLL: Duration = Duration::from_millis(1);
@@ -87,7 +90,7 @@ pub struct FoundFlows {
     /// By queue, what was found.
     pub queries: Vec<(u32, FlowQuery)>,
     /// Flows of each listener over all workers, by id.
-    pub of_listener: Vec<u32>,
+    pub of_listener: Vec<ListenerFlows>,
 }
 
 /// One worker, seen from outside.
@@ -216,10 +219,15 @@ impl Crew {
     pub fn set_listeners(&self, table: impl Fn() -> Listeners) -> Result<(), CrewError> {
         let _asking = self.asking();
         for member in &self.members {
-            member
-                .ask(Command::Listeners(table()), |answer| matches!(answer, Answer::OldListeners(_)).then_some(()))?;
+            let is_it = |answer| matches!(answer, Answer::OldListeners(_)).then_some(());
+            member.ask(Command::Listeners(table()), ANSWER_TIMEOUT, is_it)?;
         }
         Ok(())
+    }
+
+    /// The flows of each of so many listeners over all workers, by id; `None` if a worker does not say in time.
+    pub fn listener_flows(&self, listeners: usize) -> Option<Vec<ListenerFlows>> {
+        self.flows_within(None, 0, listeners, SHORT_ANSWER_TIMEOUT).ok().map(|found| found.of_listener)
     }
 
     /// Flows of each worker, as many as `limit` allows in all, and for each listener id the number of its flows.
@@ -228,18 +236,31 @@ impl Crew {
     ///
     /// [`CrewError::Silent`] for a worker that does not answer.
     pub fn flows(&self, state: Option<State>, limit: usize, listeners: usize) -> Result<FoundFlows, CrewError> {
+        self.flows_within(state, limit, listeners, ANSWER_TIMEOUT)
+    }
+
+    fn flows_within(
+        &self,
+        state: Option<State>,
+        limit: usize,
+        listeners: usize,
+        timeout: Duration,
+    ) -> Result<FoundFlows, CrewError> {
         let _asking = self.asking();
         let mut queries = Vec::new();
-        let mut of_listener = vec![0_u32; listeners];
+        let mut of_listener = vec![ListenerFlows::default(); listeners];
         let mut room = limit;
         for member in &self.members {
             let query = FlowQuery::new(state, room, listeners);
-            let query = member.ask(Command::Flows(query), |answer| match answer {
+            let query = member.ask(Command::Flows(query), timeout, |answer| match answer {
                 Answer::Flows(query) => Some(query),
                 Answer::OldListeners(_) => None,
             })?;
             room -= query.flows.len();
-            of_listener.iter_mut().zip(&query.flows_of_listener).for_each(|(sum, flows)| *sum += flows);
+            for (sum, flows) in of_listener.iter_mut().zip(&query.flows_of_listener) {
+                sum.live += flows.live;
+                sum.opened += flows.opened;
+            }
             queries.push((member.queue, query));
         }
         Ok(FoundFlows { queries, of_listener })
@@ -277,11 +298,11 @@ impl Member {
     }
 
     /// Sends a command and waits for the answer that `pick` takes; others are of questions that were given up.
-    fn ask<T>(&self, command: Command, pick: impl Fn(Answer) -> Option<T>) -> Result<T, CrewError> {
+    fn ask<T>(&self, command: Command, timeout: Duration, pick: impl Fn(Answer) -> Option<T>) -> Result<T, CrewError> {
         while self.mailbox.take_answer().is_some() {}
         self.send(command)?;
         let asked = Instant::now();
-        while asked.elapsed() < ANSWER_TIMEOUT {
+        while asked.elapsed() < timeout {
             if let Some(answer) = self.mailbox.take_answer().and_then(&pick) {
                 return Ok(answer);
             }

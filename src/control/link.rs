@@ -31,6 +31,8 @@ pub struct Link {
     pub xdp: Option<XdpProgram>,
     /// The interface that this one belongs to.
     pub joined: Option<Joined>,
+    /// What the kernel counts on it, by the names of `ip -s -s link`, in the order of rtnl_link_stats64; empty if it does not say.
+    pub counters: Vec<(&'static str, u64)>,
 }
 
 /// The interface that another one belongs to: the other end of a veth, or what a VLAN stands on.
@@ -119,15 +121,18 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_STATS64: u16 = 23;
 const IFLA_INFO_KIND: u16 = 1;
-const IFLA_EXT_MASK: u16 = 29;
 const IFLA_LINK_NETNSID: u16 = 37;
-const RTEXT_FILTER_SKIP_STATS: u32 = 8;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_PROG_ID: u16 = 4;
 /// Attribute types carry flags in the two upper bits.
 const TYPE_MASK: u16 = 0x3fff;
+
+/// The first fields of rtnl_link_stats64.
+const LINK_COUNTERS: [&str; 8] =
+    ["rx_packets", "tx_packets", "rx_bytes", "tx_bytes", "rx_errors", "tx_errors", "rx_dropped", "tx_dropped"];
 
 const IFF_UP: u32 = 1;
 const IFF_LOOPBACK: u32 = 1 << 3;
@@ -136,7 +141,6 @@ const IFF_LOWER_UP: u32 = 1 << 16;
 /// RTM_GETLINK for the interface of that name, which has at most 15 bytes.
 fn request(name: &str) -> Vec<u8> {
     let mut body = vec![0; IFINFO_BYTES];
-    attribute(&mut body, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
     attribute(&mut body, IFLA_IFNAME, &[name.as_bytes(), &[0]].concat());
     message(RTM_GETLINK, &body)
 }
@@ -219,6 +223,7 @@ fn newlink(body: &[u8]) -> Option<Link> {
                 let kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
                 link.kind = kind.map(|(_, text)| String::from_utf8_lossy(text).trim_end_matches('\0').to_owned());
             }
+            IFLA_STATS64 => link.counters = counters(value),
             IFLA_XDP => link.xdp = xdp_program(value),
             _ => {}
         }
@@ -226,6 +231,12 @@ fn newlink(body: &[u8]) -> Option<Link> {
     // 0 is no index: the other end of a veth that is going away, or of a tunnel that has none.
     link.joined = other.filter(|index| *index != 0).map(|index| Joined { index, namespace });
     Some(link)
+}
+
+/// The counters in IFLA_STATS64, as far as it goes.
+fn counters(value: &[u8]) -> Vec<(&'static str, u64)> {
+    let words = value.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().expect("a chunk of 8 bytes")));
+    LINK_COUNTERS.into_iter().zip(words).collect()
 }
 
 /// The attributes nested in IFLA_XDP.
@@ -267,6 +278,7 @@ mod tests {
             (IFLA_LINK, &8_u32.to_ne_bytes()),
             (IFLA_LINK_NETNSID, &2_i32.to_ne_bytes()),
             (IFLA_LINKINFO | 0x8000, &nested(&[(IFLA_INFO_KIND, b"veth\0")])),
+            (IFLA_STATS64, &[7_u64, 0, 700].map(u64::to_ne_bytes).concat()),
             (IFLA_XDP | 0x8000, &nested(&[(IFLA_XDP_ATTACHED, &[2]), (IFLA_XDP_PROG_ID, &9_u32.to_ne_bytes())])),
         ]));
         let link = parse(&message(RTM_NEWLINK, &body)).unwrap().unwrap();
@@ -280,6 +292,7 @@ mod tests {
             kind: Some("veth".into()),
             xdp: Some(XdpProgram { mode: "generic", id: 9 }),
             joined: Some(Joined { index: 8, namespace: Some(2) }),
+            counters: vec![("rx_packets", 7), ("tx_packets", 0), ("rx_bytes", 700)],
         };
         assert_eq!(link, expected);
         assert!(link.is_veth());

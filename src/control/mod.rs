@@ -1,8 +1,8 @@
 //! Everything around the workers that is not on the data path: how a server runs ([`supervisor`] starts and ends it, [`crew`]
 //! holds its workers, [`roster`] its listeners, [`office`] answers for it), what is asked for ([`settings`], [`mod@file`], [`config`],
 //! [`listen`], [`values`]), whether the machine can do it ([`preflight`] judges what [`machine`] and [`link`] find, [`doctor`]
-//! says it of each thing in the list of [`check`]), how a running server is talked to ([`socket`], [`client`],
-//! [`protocol`]), and what is said about it ([`logs`], [`notify`], [`problem`]).
+//! says it of each thing in the list of [`check`]), what it is found to do ([`meter`] counts the interface, [`history`] keeps
+//! reports), how a running server is talked to ([`socket`], [`client`], [`protocol`], [`metrics`]), and what is said about it ([`logs`], [`notify`], [`problem`]).
 //!
 //! What is not here: packets, flows, and the text of reports (observe).
 
@@ -14,10 +14,13 @@ pub mod config;
 pub mod crew;
 pub mod doctor;
 pub mod file;
+pub mod history;
 pub mod link;
 pub mod listen;
 pub mod logs;
 pub mod machine;
+pub mod meter;
+pub mod metrics;
 pub mod notify;
 pub mod office;
 pub mod preflight;

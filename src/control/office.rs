@@ -2,22 +2,32 @@
 
 use super::config::Config;
 use super::crew::{Crew, CrewError};
+use super::history::History;
+use super::meter::Meter;
+use super::preflight::Preflight;
 use super::protocol::{DrainRequest, ErrorCode, FlowsRequest, Refusal, ReloadRequest};
 use super::roster::Roster;
 use super::socket::Handler;
 use super::supervisor::per_worker;
+use crate::engine::listeners::ListenerFlows;
 use crate::engine::snapshot::FlowSnapshot;
+use crate::observe::identity::{Readings, identities};
 use crate::observe::report::{
-    Drained, Figures, FlowRow, Flows, Ledgers, ListenerReport, Mode, Reloaded, Stats, Values, WorkerReport,
+    Drained, Figures, FlowRow, Flows, Ledgers, ListenerReport, Mode, Reloaded, Setting, Stats, Values, WorkerReport,
 };
 use crate::steer::{SteerError, Steering};
 use crate::tcp::config::TcpConfig;
 use crate::tcp::state::State;
+use crate::worker::clock::{Clock, MonotonicClock};
 use crate::worker::report::Report;
+use rustix::time::{ClockId, clock_gettime};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Over how long a rate is estimated.
+const RATE_S: f64 = 0.2;
 
 /// How often a drain looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -39,13 +49,42 @@ struct Rules {
     tcp: TcpConfig,
     roster: Roster,
     steering: Steering,
+    meter: Meter,
+    /// The flows of each listener by id, as of the end.
+    listener_flows: Option<Vec<ListenerFlows>>,
+    /// How long it served, once it does not any more.
+    served: Option<Duration>,
+}
+
+/// What an office is made of: workers and a program that are started already, and what they were started with.
+#[derive(Debug)]
+pub struct Furniture {
+    /// What was asked for.
+    pub config: Config,
+    /// What was granted.
+    pub mode: Mode,
+    /// What the machine added.
+    pub preflight: Preflight,
+    /// The workers' clock.
+    pub clock: MonotonicClock,
+    /// The workers.
+    pub crew: Crew,
+    /// The program.
+    pub steering: Steering,
+    /// The listeners.
+    pub roster: Roster,
+    /// The interface's counters.
+    pub meter: Meter,
 }
 
 /// A running server.
 #[derive(Debug)]
 pub struct Office {
     mode: Mode,
+    setting: Setting,
     started: Instant,
+    clock: MonotonicClock,
+    history: Mutex<History>,
     /// Written once, when the workers are stopped.
     crew: RwLock<Crew>,
     rules: Mutex<Rules>,
@@ -55,12 +94,24 @@ pub struct Office {
 
 impl Office {
     /// An office for workers and a program that are started already.
-    pub fn new(config: Config, mode: Mode, tcp: TcpConfig, crew: Crew, steering: Steering, roster: Roster) -> Self {
+    pub fn new(furniture: Furniture) -> Self {
+        let Furniture { config, mode, preflight, clock, crew, steering, roster, meter } = furniture;
+        let setting = Setting {
+            rx_queues: preflight.rx_queues,
+            mtu: preflight.link.mtu,
+            partial_checksums: preflight.accept_partial_checksums,
+            veth: preflight.link.is_veth(),
+            ..Setting::default()
+        };
+        let rules = Rules { config, tcp: preflight.tcp, roster, steering, meter, listener_flows: None, served: None };
         Self {
             mode,
+            setting,
             started: Instant::now(),
+            clock,
+            history: Mutex::default(),
             crew: RwLock::new(crew),
-            rules: Mutex::new(Rules { config, tcp, roster, steering }),
+            rules: Mutex::new(rules),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }
@@ -75,15 +126,34 @@ impl Office {
         self.crew.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The whole report, as of the workers' last publications.
+    fn history(&self) -> MutexGuard<'_, History> {
+        // It is a list that is pushed to: no panic leaves it half done.
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a report if one is due.
+    pub fn keep_history(&self) {
+        if self.history().is_due(self.started.elapsed().as_secs_f64()) {
+            let report = self.report();
+            self.history().keep(report);
+        }
+    }
+
+    /// The whole report, as of the workers' last publications. Against a frame's way: what is downstream is read first, so that
+    /// what is under way counts upstream.
     pub fn report(&self) -> Stats {
-        let rules = self.rules();
+        let mut rules = self.rules();
+        let running = !self.stopping.load(Ordering::Relaxed);
+        let listener_flows =
+            if running { self.crew().listener_flows(rules.roster.ids()) } else { rules.listener_flows.clone() };
         let half_open_limit = u64::from(rules.tcp.half_open_limit);
         let mut total = Figures::default();
         let mut ledgers = Ledgers::default();
         let mut workers = Vec::new();
+        let now = self.clock.clone().now();
         for (queue, core, report) in self.crew().reports() {
-            let figures = figures(&report, half_open_limit);
+            let age_ns = if running { now.0.saturating_sub(report.published_nanos) } else { 0 };
+            let figures = Figures { age_ns, ..figures(&report, half_open_limit) };
             total.add(&figures);
             ledgers.add(&Ledgers::of(&report.counters, &report.ledger, report.flows));
             workers.push(WorkerReport { queue, core: Some(core), figures });
@@ -95,22 +165,58 @@ impl Office {
                 Values::default()
             }
         };
-        let listener = |listen: &super::listen::Listen| ListenerReport {
-            addr: listen.addr,
-            port: listen.port,
-            service: listen.service.to_string(),
+        let listener = |(id, listen): (usize, &super::listen::Listen)| {
+            let flows = listener_flows.as_ref().and_then(|flows| flows.get(id));
+            ListenerReport {
+                addr: listen.addr,
+                port: listen.port,
+                service: listen.service.to_string(),
+                connections: flows.map(|flows| flows.live.into()),
+                opened: flows.map(|flows| flows.opened),
+            }
         };
-        Stats {
+        let listeners = rules.roster.open().map(listener).collect();
+        let mut stats = Stats {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             interface: rules.config.interface.clone(),
-            uptime_s: self.started.elapsed().as_secs_f64(),
+            uptime_s: rules.served.unwrap_or_else(|| self.started.elapsed()).as_secs_f64(),
             mode: self.mode.clone(),
-            listeners: rules.roster.open().map(listener).collect(),
+            listeners,
             workers,
             total,
+            interface_counters: rules.meter.counters(),
             steering,
             ledgers,
+            identities: Vec::new(),
+            setting: Setting {
+                since_boot_s: seconds(ClockId::Boottime),
+                time_of_day_s: seconds(ClockId::Realtime),
+                ..self.setting
+            },
             draining: self.draining.load(Ordering::Relaxed),
+        };
+        let readings = self.readings(&stats, running, rules.meter.at_the_edges());
+        stats.identities = identities(&stats, &readings);
+        stats
+    }
+
+    /// What is known about how the parts of a report were read.
+    fn readings(&self, stats: &Stats, running: bool, at_the_edges: u64) -> Readings {
+        let redirected = |stats: &Stats| stats.steering.get("redirected").unwrap_or(0);
+        let history = self.history();
+        let (earlier, since_s) = match history.before(stats.uptime_s, RATE_S) {
+            Some(earlier) => (redirected(earlier), stats.uptime_s - earlier.uptime_s),
+            None => (0, stats.uptime_s),
+        };
+        #[expect(clippy::cast_precision_loss, reason = "an estimate of a rate")]
+        let redirected_per_second = (redirected(stats) - earlier) as f64 / since_s.max(f64::EPSILON);
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        Readings {
+            running,
+            redirected_per_second,
+            at_the_edges,
+            processors: u64::try_from(processors).unwrap_or(u64::MAX),
+            rx_queues: self.setting.rx_queues.into(),
         }
     }
 
@@ -141,10 +247,22 @@ impl Office {
 
     /// Gives the interface back to the kernel and ends the workers. What they counted can still be asked.
     pub fn stop_serving(&self) {
+        let mut rules = self.rules();
+        let Rules { steering, meter, roster, listener_flows, served, .. } = &mut *rules;
+        *served = Some(self.started.elapsed());
+        meter.end(|| steering.detach());
+        *listener_flows = self.crew().listener_flows(roster.ids());
         self.stopping.store(true, Ordering::Relaxed);
-        self.rules().steering.detach();
+        drop(rules);
         self.crew.write().unwrap_or_else(PoisonError::into_inner).stop();
     }
+}
+
+/// The kernel's clock, in seconds.
+#[expect(clippy::cast_precision_loss, reason = "seconds with fractions of a microsecond, for centuries")]
+fn seconds(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// One worker's figures.
@@ -161,6 +279,11 @@ fn figures(report: &Report, half_open_limit: u64) -> Figures {
         timers: report.timers,
         turns: report.turns,
         sleeps: report.sleeps,
+        emit_budget_exhausted: report.emit_budget_exhausted,
+        busy_ns: report.busy_nanos,
+        late_ns: report.late_nanos,
+        late_turns: report.late_turns,
+        longest_gap_ns: report.longest_gap_nanos,
         ..Figures::default()
     };
     figures.set_counters(&report.counters);

@@ -5,7 +5,7 @@
 //! segments with RST. What is not here: threads and maps; this is bookkeeping.
 
 use super::listen::{HttpFiles, Listen, ServiceSpec};
-use crate::engine::listeners::{self, Listener, Listeners, MAX_LISTENERS};
+use crate::engine::listeners::{self, Listener, ListenerFlows, Listeners, MAX_LISTENERS};
 use crate::service::{AnyService, Close, Discard, Http};
 use crate::steer;
 use std::path::Path;
@@ -90,9 +90,10 @@ impl Roster {
         self.entries.len()
     }
 
-    /// The listeners that take connections.
-    pub fn open(&self) -> impl Iterator<Item = &Listen> {
-        self.entries.iter().filter(|entry| entry.state == EntryState::Open).map(|entry| &entry.listen)
+    /// The listeners that take connections, with their ids.
+    pub fn open(&self) -> impl Iterator<Item = (usize, &Listen)> {
+        let open = self.entries.iter().enumerate().filter(|(_, entry)| entry.state == EntryState::Open);
+        open.map(|(id, entry)| (id, &entry.listen))
     }
 
     /// True if a closed listener may still have connections.
@@ -101,10 +102,10 @@ impl Roster {
     }
 
     /// Takes note of how many connections each listener has, by id. True if one of the closed ones is done with.
-    pub fn note_flows(&mut self, flows: &[u32]) -> bool {
+    pub fn note_flows(&mut self, flows: &[ListenerFlows]) -> bool {
         let mut changed = false;
         for (entry, flows) in self.entries.iter_mut().zip(flows) {
-            if entry.state == EntryState::Closed && *flows == 0 {
+            if entry.state == EntryState::Closed && flows.live == 0 {
                 entry.state = EntryState::Gone;
                 changed = true;
             }
@@ -176,7 +177,7 @@ mod tests {
         let (mut roster, files) = roster(&["80=http", "81=close"]);
         set(&mut roster, &["81=close", "82=discard"], &files);
         assert_eq!(roster.ids(), 3);
-        assert_eq!(roster.open().map(|listen| listen.port).collect::<Vec<_>>(), [81, 82]);
+        assert_eq!(roster.open().map(|(_, listen)| listen.port).collect::<Vec<_>>(), [81, 82]);
         assert_eq!([0, 1, 2].map(|id| roster.service(id)), ["http", "close", "discard"]);
         let states: Vec<bool> = roster.table().iter().map(|(listener, _)| listener.open).collect();
         assert_eq!(states, [false, true, true]);
@@ -187,9 +188,10 @@ mod tests {
         let (mut roster, files) = roster(&["80=http", "81=close"]);
         set(&mut roster, &["81=close"], &files);
         assert!(roster.has_closed());
-        assert!(!roster.note_flows(&[2, 0]));
+        let flows = |live| ListenerFlows { live, opened: 2 };
+        assert!(!roster.note_flows(&[flows(2), flows(0)]));
         assert_eq!(ports(&roster), [80, 81]);
-        assert!(roster.note_flows(&[0, 0]));
+        assert!(roster.note_flows(&[flows(0), flows(0)]));
         assert_eq!(ports(&roster), [81]);
         assert!(!roster.has_closed());
     }

@@ -11,6 +11,7 @@ use super::problem::Problem;
 use super::values::{Count, Indexes, Millis};
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -155,6 +156,11 @@ fn socket_path(text: &str) -> Result<PathBuf, String> {
     } else {
         Err(format!("must be a path of 1 to {MAX_SOCKET_PATH_BYTES} bytes: a Unix socket address holds no more"))
     }
+}
+
+/// An address and port to listen on.
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be an address and a port, as in 127.0.0.1:9464 or [::1]:9464".to_owned())
 }
 
 /// How long to run.
@@ -332,6 +338,14 @@ pub const KEYS: &[Key] = &[
         "PATH",
         "Unix socket that stats, flows, reload and drain talk to [default: /run/handfast/IFACE.sock]",
         access!(text => control = socket_path(text)?, config => config.control.display().to_string()),
+    ),
+    top(
+        "metrics",
+        Kind::Text,
+        "ADDR:PORT",
+        "Serve metrics in Prometheus' text format over HTTP on this address, at /metrics, with /healthz; an IPv6 address \
+         stands in brackets [default: no metrics]",
+        access!(text => metrics = Some(socket_address(text)?), config => shown(config.metrics)),
     ),
     top(
         "duration",
@@ -572,6 +586,7 @@ mod tests {
             ("busy", "yes", "must be true or false"),
             ("interface", "eth0/..", "must be an interface name: 1 to 15 bytes without blanks, / and :"),
             ("interface", "sixteen-letters-", "must be an interface name: 1 to 15 bytes without blanks, / and :"),
+            ("metrics", "9464", "must be an address and a port, as in 127.0.0.1:9464 or [::1]:9464"),
             ("duration", "0", "must be at least 1ms and at most 365d"),
         ];
         for (name, text, message) in refused {

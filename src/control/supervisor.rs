@@ -6,8 +6,10 @@
 
 use super::config::Config;
 use super::crew::{Crew, CrewError, Job};
+use super::meter::Meter;
+use super::metrics::{MetricsError, MetricsListener, MetricsServer};
 use super::notify;
-use super::office::{Event, Office};
+use super::office::{Event, Furniture, Office};
 use super::preflight::{self, Preflight};
 use super::roster::{OutOfIds, Roster};
 use super::socket::{Server, SocketError};
@@ -47,6 +49,9 @@ pub enum ServeError {
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The metrics' address.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// Listeners.
     #[error(transparent)]
     Listeners(#[from] OutOfIds),
@@ -66,12 +71,15 @@ pub enum ServeError {
 pub fn run(config: &Config, preflight: &Preflight) -> Result<Summary, ServeError> {
     let (events, happened) = channel();
     let signals = watch_signals(events.clone())?;
+    let metrics = config.metrics.map(MetricsListener::bind).transpose()?;
     let mut steering = Steering::load(SteerOptions {
         queues: preflight.rx_queues,
         max_endpoints: DEFAULT_MAX_ENDPOINTS,
         mac: MacFilter::Own(preflight.mac),
     })?;
+    let mut meter = Meter::start(&config.interface);
     let attached = steering.attach(preflight.link.index, attach_mode(config.xdp_mode))?;
+    meter.attached();
     if let Some(cause) = attached.native_refused {
         let on_veth = " (on a veth, native mode needs a peer whose MTU fits a page, and as many receive queues as the peer \
                        has transmit queues)";
@@ -86,13 +94,25 @@ pub fn run(config: &Config, preflight: &Preflight) -> Result<Summary, ServeError
     }
     let mut roster = Roster::default();
     roster.set(&config.listens, &config.http_files)?;
-    let (crew, bind) = start_crew(config, preflight, &steering, &roster, &events)?;
+    let clock = MonotonicClock::start();
+    let (crew, bind) = start_crew(config, preflight, clock, (&steering, &roster), &events)?;
     steering.set_filter(&config.filter())?;
     steering.set_syn_rate(config.syn_rate)?;
     steering.set_endpoints(&roster.endpoints())?;
     let mode = Mode { xdp: attached.mode.to_string(), bind: bind.to_owned() };
-    let office = Arc::new(Office::new(config.clone(), mode, preflight.tcp.clone(), crew, steering, roster));
+    let office = Arc::new(Office::new(Furniture {
+        config: config.clone(),
+        mode,
+        preflight: preflight.clone(),
+        clock,
+        crew,
+        steering,
+        roster,
+        meter,
+    }));
     let server = Server::start(&config.control, Arc::clone(&office) as Arc<_>)?;
+    let metrics = metrics.map(|listener| MetricsServer::start(listener, Arc::clone(&office) as Arc<_>));
+    let metrics = metrics.transpose()?;
 
     let line = text::ready(&office.report());
     eprintln!("{line}");
@@ -101,6 +121,7 @@ pub fn run(config: &Config, preflight: &Preflight) -> Result<Summary, ServeError
     notify::stopping();
 
     office.stop_serving();
+    drop(metrics);
     server.stop();
     signals.close();
     Ok(Summary { ended_by, stats: office.report() })
@@ -110,12 +131,11 @@ pub fn run(config: &Config, preflight: &Preflight) -> Result<Summary, ServeError
 fn start_crew(
     config: &Config,
     preflight: &Preflight,
-    steering: &Steering,
-    roster: &Roster,
+    clock: MonotonicClock,
+    (steering, roster): (&Steering, &Roster),
     events: &Sender<Event>,
 ) -> Result<(Crew, &'static str), ServeError> {
     let secrets = secrets()?;
-    let clock = MonotonicClock::start();
     let idle = if config.busy { Idle::Spin } else { Idle::Sleep };
     let tcp = per_worker(&preflight.tcp, preflight.queues.len());
     let mut crew = Crew::default();
@@ -230,5 +250,6 @@ fn wait(office: &Office, happened: &Receiver<Event>, duration: Option<Duration>)
             return EndedBy::Drain;
         }
         office.look_after_closed_listeners();
+        office.keep_history();
     }
 }

@@ -28,6 +28,15 @@ pub struct Listener {
     pub open: bool,
 }
 
+/// The connections of one listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerFlows {
+    /// Those that live.
+    pub live: u32,
+    /// Those that were ever opened.
+    pub opened: u64,
+}
+
 /// Listeners in a table at most: a TCB names its own in 16 bits.
 pub const MAX_LISTENERS: usize = 65_536;
 
@@ -45,7 +54,7 @@ pub struct Listeners {
     /// For each port, the id of the listener for any address or [`NOBODY`], and [`EXACT`].
     by_port: Box<[u32]>,
     by_endpoint: HashMap<Endpoint, u16>,
-    flows: Vec<u32>,
+    flows: Vec<ListenerFlows>,
 }
 
 impl Default for Listeners {
@@ -75,7 +84,7 @@ impl Listeners {
                 *of_port = *of_port & EXACT | u32::from(id);
             }
         }
-        Self { flows: vec![0; listeners.len()], by_port, by_endpoint, listeners }
+        Self { flows: vec![ListenerFlows::default(); listeners.len()], by_port, by_endpoint, listeners }
     }
 
     /// The id of the open listener for a connection to `tuple`'s local end: one for that address before one for any.
@@ -100,19 +109,21 @@ impl Listeners {
         &self.listeners[usize::from(id)].service
     }
 
-    /// All listeners with the number of their flows.
-    pub fn iter(&self) -> impl Iterator<Item = (&Listener, u32)> + '_ {
+    /// All listeners with their flows.
+    pub fn iter(&self) -> impl Iterator<Item = (&Listener, ListenerFlows)> + '_ {
         self.listeners.iter().zip(self.flows.iter().copied())
     }
 
     /// Counts a flow of listener `id`.
     pub(super) fn acquired(&mut self, id: u16) {
-        self.flows[usize::from(id)] += 1;
+        let flows = &mut self.flows[usize::from(id)];
+        flows.live += 1;
+        flows.opened += 1;
     }
 
     /// Counts the end of a flow of listener `id`.
     pub(super) fn released(&mut self, id: u16) {
-        self.flows[usize::from(id)] -= 1;
+        self.flows[usize::from(id)].live -= 1;
     }
 
     /// Takes over the flow counts of the table that this one replaces.

@@ -32,8 +32,11 @@ mod tests {
             "listeners",
             "workers",
             "total",
+            "interface_counters",
             "steering",
             "ledgers",
+            "identities",
+            "setting",
             "draining",
         ];
         assert_eq!(keys(&json), top);
@@ -53,6 +56,12 @@ mod tests {
             "timers",
             "turns",
             "sleeps",
+            "emit_budget_exhausted",
+            "busy_ns",
+            "late_ns",
+            "late_turns",
+            "longest_gap_ns",
+            "age_ns",
         ];
         assert_eq!(keys(&json["total"]), figures);
         assert_eq!(keys(&json["workers"][0])[..2], ["queue", "core"]);
@@ -60,6 +69,9 @@ mod tests {
         assert_eq!(keys(&json["total"]["engine"])[..3], ["received", "transmitted_in_place", "accepted"]);
         assert_eq!(keys(&json["total"]["ledger"]), ["total", "fill", "in_hand", "tx_pending", "tx", "free"]);
         assert_eq!(json["listeners"][0]["addr"], Value::Null);
+        assert_eq!(keys(&json["listeners"][0]), ["addr", "port", "service", "connections", "opened"]);
+        let identity = ["name", "queue", "left", "right", "difference", "tolerance"];
+        assert_eq!(keys(&json["identities"][0]), identity);
     }
 
     #[test]

@@ -9,7 +9,9 @@
 
 pub mod chart;
 pub mod checkup;
+pub mod identity;
 pub mod json;
+pub mod metrics;
 pub mod number;
 pub mod page;
 pub mod report;

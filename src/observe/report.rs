@@ -2,16 +2,18 @@
 //!
 //! Counters are carried by name, taken from where they are declared, so that a new counter shows up here by itself.
 
+use super::identity::Identity;
 use crate::port::FrameLedger;
 use crate::stats::counters::Counters;
 use crate::stats::ledger;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
 
 /// Values by name, in the order in which they were declared; a JSON object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Values(Vec<(String, u64)>);
+pub struct Values(Vec<(Cow<'static, str>, u64)>);
 
 impl Values {
     /// The value of that name.
@@ -21,7 +23,7 @@ impl Values {
 
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), *value))
+        self.0.iter().map(|(name, value)| (name.as_ref(), *value))
     }
 
     /// Adds to each value the one of the same name, and appends the names that are not here yet.
@@ -35,7 +37,7 @@ impl Values {
     }
 }
 
-impl<S: Into<String>> FromIterator<(S, u64)> for Values {
+impl<S: Into<Cow<'static, str>>> FromIterator<(S, u64)> for Values {
     fn from_iter<I: IntoIterator<Item = (S, u64)>>(values: I) -> Self {
         Self(values.into_iter().map(|(name, value)| (name.into(), value)).collect())
     }
@@ -98,6 +100,18 @@ pub struct Figures {
     pub turns: u64,
     /// Times that the worker went to sleep for want of work.
     pub sleeps: u64,
+    /// Turns that left something to send for the next turn, because the budget of frames was used up.
+    pub emit_budget_exhausted: u64,
+    /// Nanoseconds spent in turns that had something to do.
+    pub busy_ns: u64,
+    /// Nanoseconds by which turns began late, those counted in `late_turns` only.
+    pub late_ns: u64,
+    /// Turns that began more than 5 ms late.
+    pub late_turns: u64,
+    /// The most nanoseconds that a turn began late.
+    pub longest_gap_ns: u64,
+    /// How old these figures are, in nanoseconds.
+    pub age_ns: u64,
 }
 
 impl Figures {
@@ -123,6 +137,12 @@ impl Figures {
         self.timers += other.timers;
         self.turns += other.turns;
         self.sleeps += other.sleeps;
+        self.emit_budget_exhausted += other.emit_budget_exhausted;
+        self.busy_ns += other.busy_ns;
+        self.late_ns += other.late_ns;
+        self.late_turns += other.late_turns;
+        self.longest_gap_ns = self.longest_gap_ns.max(other.longest_gap_ns);
+        self.age_ns = self.age_ns.max(other.age_ns);
     }
 }
 
@@ -147,6 +167,23 @@ pub struct Mode {
     pub bind: String,
 }
 
+/// What does not change while a server runs, and the clocks it runs by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Setting {
+    /// Receive queues of the interface, served or not.
+    pub rx_queues: u32,
+    /// MTU of the interface in bytes.
+    pub mtu: u32,
+    /// True if partial TCP checksums are accepted.
+    pub partial_checksums: bool,
+    /// True for one end of a veth pair.
+    pub veth: bool,
+    /// Seconds since the machine was started, its sleep included.
+    pub since_boot_s: f64,
+    /// The time of day, in seconds since 1970.
+    pub time_of_day_s: f64,
+}
+
 /// One listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ListenerReport {
@@ -156,6 +193,10 @@ pub struct ListenerReport {
     pub port: u16,
     /// Its service as it was configured.
     pub service: String,
+    /// Connections that live; `None` if a worker did not say in time, or the server has ended.
+    pub connections: Option<u64>,
+    /// Connections that were opened since it listens; `None` as above.
+    pub opened: Option<u64>,
 }
 
 /// By how much the identities of the books are missed; all 0 when everything is accounted for.
@@ -217,10 +258,16 @@ pub struct Stats {
     pub workers: Vec<WorkerReport>,
     /// All workers together.
     pub total: Figures,
+    /// What the kernel counted on the interface since the program was attached.
+    pub interface_counters: Values,
     /// The steering program's counters.
     pub steering: Values,
     /// Whether the books balance, over all workers.
     pub ledgers: Ledgers,
+    /// The books from the interface to the last frame, equation by equation.
+    pub identities: Vec<Identity>,
+    /// What is served and by which clocks.
+    pub setting: Setting,
     /// True while no new connection is accepted.
     pub draining: bool,
 }
@@ -331,6 +378,8 @@ pub(crate) mod tests {
             half_open: 1,
             half_open_limit: 10,
             timers: 2,
+            busy_ns: 41_750_000_000,
+            longest_gap_ns: 1_500_000,
             ..Figures::default()
         };
         figures.set_counters(&counters);
@@ -343,7 +392,21 @@ pub(crate) mod tests {
         let mut total = figures.clone();
         total.add(&figures);
         let worker = |queue, core| WorkerReport { queue, core, figures: figures.clone() };
-        let listener = |addr, port, service: &str| ListenerReport { addr, port, service: service.into() };
+        let listener = |addr, port, service: &str| ListenerReport {
+            addr,
+            port,
+            service: service.into(),
+            connections: Some(2),
+            opened: Some(3),
+        };
+        let identity = |name: &str, queue, difference: u64, tolerance| Identity {
+            name: name.into(),
+            queue,
+            left: 10,
+            right: 10 - difference,
+            difference: difference.cast_signed(),
+            tolerance,
+        };
         Stats {
             version: "0.1.0".into(),
             interface: "hf-server".into(),
@@ -355,8 +418,15 @@ pub(crate) mod tests {
             ],
             workers: vec![worker(0, Some(0)), worker(1, Some(1))],
             total,
+            interface_counters: [("rx_packets", 10), ("rx_errors", 0)].into_iter().collect(),
             steering: [("redirected", 6), ("passed", 4)].into_iter().collect(),
             ledgers,
+            identities: vec![
+                identity("interface_to_program", None, 2, 4),
+                identity("program_to_rings", None, 2, 0),
+                identity("flows", Some(1), 0, 0),
+            ],
+            setting: Setting { rx_queues: 2, mtu: 1500, veth: true, ..Setting::default() },
             draining: false,
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! Everything that stands at zero and means nothing then is left out; what is there is aligned. Programs read the JSON.
 
-use super::report::{Drained, EndedBy, Flows, Ledgers, ListenerReport, Reloaded, Stats, Summary, Values};
+use super::identity::Identity;
+use super::number::{share, time};
+use super::report::{Drained, EndedBy, Figures, Flows, Ledgers, ListenerReport, Reloaded, Stats, Summary, Values};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -27,6 +29,7 @@ pub fn stats(stats: &Stats) -> String {
         listeners(&stats.listeners)
     );
     page.push_str(&workers(stats));
+    page.push_str(&listener_table(&stats.listeners));
     let total = &stats.total;
     section(&mut page, "states", &total.states);
     section(&mut page, "engine", &total.engine);
@@ -34,7 +37,9 @@ pub fn stats(stats: &Stats) -> String {
     section(&mut page, "port", &total.port);
     section(&mut page, "UMEM frames", &total.ledger);
     section(&mut page, "XDP statistics", &total.xdp_statistics);
+    section(&mut page, "interface", &stats.interface_counters);
     section(&mut page, "steering", &stats.steering);
+    page.push_str(&identities(stats));
     let _ = writeln!(page, "\nledgers    {}", ledgers(&stats.ledgers));
     page
 }
@@ -103,6 +108,32 @@ pub fn drained(drained: &Drained) -> String {
     }
 }
 
+/// The books along a frame's way: both sides, and a difference with what it can be.
+fn identities(stats: &Stats) -> String {
+    if stats.identities.is_empty() {
+        return String::new();
+    }
+    let name = |identity: &Identity| match identity.queue {
+        Some(queue) if stats.workers.len() > 1 => format!("{} {queue}", identity.name),
+        _ => identity.name.clone(),
+    };
+    let width = stats.identities.iter().map(|identity| name(identity).len()).max().unwrap_or(0);
+    let mut page = "\nbooks\n".to_owned();
+    for identity in &stats.identities {
+        let sides = format!("{} - {}", grouped(identity.left), grouped(identity.right));
+        let sign = if identity.difference < 0 { "-" } else { "" };
+        let verdict = match (identity.difference, identity.holds(), identity.tolerance) {
+            (0, ..) => String::new(),
+            (_, true, tolerance) => format!("  under way, at most {}", grouped(tolerance)),
+            (_, false, 0) => "  UNEXPLAINED".to_owned(),
+            (_, false, tolerance) => format!("  UNEXPLAINED: more than {} under way", grouped(tolerance)),
+        };
+        let difference = grouped(identity.difference.unsigned_abs());
+        let _ = writeln!(page, "  {:<width$}  {sides} = {sign}{difference}{verdict}", name(identity));
+    }
+    page
+}
+
 fn ledgers(ledgers: &Ledgers) -> String {
     if ledgers.balanced() {
         return "balanced: every frame and flow is accounted for".to_owned();
@@ -116,7 +147,7 @@ fn ledgers(ledgers: &Ledgers) -> String {
 
 /// A line for each worker, and one for all of them if there are several.
 fn workers(stats: &Stats) -> String {
-    let row = |queue: String, core: String, figures: &super::report::Figures| {
+    let row = |queue: String, core: String, figures: &Figures, count: f64| {
         let port = |name| grouped(figures.port.get(name).unwrap_or(0));
         vec![
             queue,
@@ -126,14 +157,37 @@ fn workers(stats: &Stats) -> String {
             port("rx_frames"),
             port("tx_frames"),
             grouped(figures.drops.iter().map(|(_, count)| count).sum()),
+            share(busy_seconds(figures), stats.uptime_s * count),
+            time(microseconds(figures.longest_gap_ns)),
         ]
     };
-    let each = stats.workers.iter().map(|worker| row(worker.queue.to_string(), core(worker.core), &worker.figures));
+    let each =
+        stats.workers.iter().map(|worker| row(worker.queue.to_string(), core(worker.core), &worker.figures, 1.0));
     let mut rows: Vec<_> = each.collect();
     if rows.len() > 1 {
-        rows.push(row("all".into(), String::new(), &stats.total));
+        #[expect(clippy::cast_precision_loss, reason = "a number of queues")]
+        rows.push(row("all".into(), String::new(), &stats.total, rows.len() as f64));
     }
-    aligned(&["queue", "core", "flows", "half-open", "rx frames", "tx frames", "drops"], rows, &[true; 7])
+    let head = ["queue", "core", "flows", "half-open", "rx frames", "tx frames", "drops", "busy", "longest gap"];
+    aligned(&head, rows, &[true; 9])
+}
+
+/// A line for each listener with its connections.
+fn listener_table(listeners: &[ListenerReport]) -> String {
+    let count = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), grouped);
+    let row = |listener: &ListenerReport| vec![address(listener), count(listener.connections), count(listener.opened)];
+    let table = aligned(&["listener", "flows", "opened"], listeners.iter().map(row).collect(), &[false, true, true]);
+    format!("\n{table}")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a span of time, to be read by people")]
+fn busy_seconds(figures: &Figures) -> f64 {
+    figures.busy_ns as f64 / 1e9
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a span of time, to be read by people")]
+fn microseconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e3
 }
 
 /// The values that are not zero, one a line under a title; nothing if all are.
@@ -165,12 +219,21 @@ fn aligned(head: &[&str], rows: Vec<Vec<String>>, numbers: &[bool]) -> String {
 }
 
 fn listeners(listeners: &[ListenerReport]) -> String {
-    let each = listeners.iter().map(|ListenerReport { addr, port, service }| match addr {
-        None => format!("{port}={service}"),
-        Some(IpAddr::V4(addr)) => format!("{addr}:{port}={service}"),
-        Some(IpAddr::V6(addr)) => format!("[{addr}]:{port}={service}"),
-    });
-    each.collect::<Vec<_>>().join(", ")
+    listeners.iter().map(address).collect::<Vec<_>>().join(", ")
+}
+
+/// A listener as it is configured.
+pub fn address(listener: &ListenerReport) -> String {
+    format!("{}={}", endpoint(listener), listener.service)
+}
+
+/// Where a listener listens; without an address, on every one.
+pub fn endpoint(ListenerReport { addr, port, .. }: &ListenerReport) -> String {
+    match addr {
+        None => port.to_string(),
+        Some(IpAddr::V4(addr)) => format!("{addr}:{port}"),
+        Some(IpAddr::V6(addr)) => format!("[{addr}]:{port}"),
+    }
 }
 
 /// Numbers in their order, runs of successors drawn together: `0-3,7`.
@@ -230,10 +293,14 @@ mod tests {
 handfast 0.1.0 on hf-server (native, copy), up 1m 23s
 listening  80=http, [::1]:7000=discard
 
-queue  core  flows  half-open  rx frames  tx frames  drops
-    0     0  2/100       1/10          3          0      1
-    1     1  2/100       1/10          3          0      1
-  all        4/200       2/20          6          0      2
+queue  core  flows  half-open  rx frames  tx frames  drops  busy  longest gap
+    0     0  2/100       1/10          3          0      1  50 %       1.5 ms
+    1     1  2/100       1/10          3          0      1  50 %       1.5 ms
+  all        4/200       2/20          6          0      2  50 %       1.5 ms
+
+listener            flows  opened
+80=http                 2       3
+[::1]:7000=discard      2       3
 
 states
   SYN-RECEIVED  2
@@ -259,9 +326,17 @@ UMEM frames
   tx           2
   free         4
 
+interface
+  rx_packets  10
+
 steering
   redirected  6
   passed      4
+
+books
+  interface_to_program  10 - 8 = 2  under way, at most 4
+  program_to_rings      10 - 8 = 2  UNEXPLAINED
+  flows 1               10 - 10 = 0
 
 ledgers    OUT OF BALANCE: 0 received frames, 0 flows and 1 UMEM frames are unaccounted for
 ";

@@ -132,6 +132,8 @@ word_struct! {
         tx_frames,
         /// Bytes put into the TX ring.
         tx_bytes,
+        /// Frames that came back through the completion ring: sent.
+        tx_completed,
         /// System calls made to have the kernel send.
         tx_kicks,
         /// Kicks that the kernel answered with EAGAIN, EBUSY or ENOBUFS: it has work left and wants another kick.

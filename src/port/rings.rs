@@ -125,7 +125,9 @@ impl<R: Rings> RingPort<R> {
     /// Collects sent frames.
     fn reap(&mut self) {
         if self.tx > 0 {
-            self.tx -= self.rings.reap(&mut self.free);
+            let reaped = self.rings.reap(&mut self.free);
+            self.tx -= reaped;
+            self.counters.tx_completed += count(reaped);
         }
     }
 

@@ -59,7 +59,7 @@ pub fn engine(engine: &Engine, capacity: u32, now: Now) -> Result<(), Broken> {
     let frames = frames_unaccounted(counters);
     let flows_missing = flows_unaccounted(counters, live.into());
     let by_state: u32 = engine.states().iter().sum();
-    let by_listener: u32 = engine.listeners().iter().map(|(_, flows)| flows).sum();
+    let by_listener: u32 = engine.listeners().iter().map(|(_, flows)| flows.live).sum();
     let timers = engine.timers();
     let rules = [
         (frames == 0, "frame ledger"),

@@ -15,7 +15,7 @@ use crossbeam::utils::CachePadded;
 
 use super::report::{REPORT_WORDS, Report};
 use crate::engine::Engine;
-use crate::engine::listeners::Listeners;
+use crate::engine::listeners::{ListenerFlows, Listeners};
 use crate::engine::snapshot::FlowSnapshot;
 use crate::stats::publish::Published;
 use crate::tcp::config::TcpConfig;
@@ -58,14 +58,19 @@ pub struct FlowQuery {
     /// The flows; as many as it had capacity for when it was sent.
     pub flows: Vec<FlowSnapshot>,
     /// Flows of each listener, by id; as many as it had room for when it was sent.
-    pub flows_of_listener: Vec<u32>,
+    pub flows_of_listener: Vec<ListenerFlows>,
     next: u32,
 }
 
 impl FlowQuery {
     /// A query for up to `limit` flows, and for the number of flows of each of `listeners` listeners.
     pub fn new(state: Option<State>, limit: usize, listeners: usize) -> Self {
-        Self { state, flows: Vec::with_capacity(limit), flows_of_listener: vec![0; listeners], next: 0 }
+        Self {
+            state,
+            flows: Vec::with_capacity(limit),
+            flows_of_listener: vec![ListenerFlows::default(); listeners],
+            next: 0,
+        }
     }
 
     /// Copies some more. True if that was all.

@@ -8,6 +8,7 @@
 
 pub mod clock;
 pub mod mailbox;
+pub mod pace;
 pub mod report;
 pub mod user;
 
@@ -21,6 +22,7 @@ use crate::time::{NANOS_PER_TICK, Now, Tick};
 use crate::verdict::Verdict;
 use clock::Clock;
 use mailbox::{Answer, Command, FlowQuery, Mailbox};
+use pace::Pace;
 use report::Report;
 use user::{Nobody, User};
 
@@ -34,6 +36,8 @@ const MAX_SLEEP: Duration = Duration::from_millis(20);
 const TX_RETRY_SLEEP: Duration = Duration::from_millis(1);
 /// How often a busy worker publishes its counters.
 const PUBLISH_NANOS: u64 = 100_000_000;
+/// Bursts that a worker takes at its end at most, from a ring that nothing more is steered to.
+const LAST_BURSTS: usize = 16_384;
 
 /// When a worker without traffic stops looking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +66,7 @@ pub struct Worker<P, C, U = Nobody> {
     turns: u64,
     sleeps: u64,
     emit_budget_exhausted: u64,
+    pace: Pace,
     last_work: Now,
     last_publication: Now,
 }
@@ -91,6 +96,7 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
             turns: 0,
             sleeps: 0,
             emit_budget_exhausted: 0,
+            pace: Pace::new(now),
             last_work: now,
             last_publication: now,
         }
@@ -101,7 +107,9 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
         self.publish(self.last_work);
         while !self.mailbox.is_stopped() && !self.user.is_over() {
             let now = self.clock.now();
+            self.pace.turn_begins(now);
             if self.turn(now) {
+                self.pace.worked();
                 self.last_work = now;
             } else if self.idle == Idle::Sleep && now.nanos_since(self.last_work) > SPIN_NANOS {
                 self.sleep(now);
@@ -111,8 +119,22 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
             }
         }
         let now = self.clock.now();
+        if self.mailbox.is_stopped() {
+            self.take_the_rest(now);
+        }
         self.port.flush();
         self.publish(now);
+    }
+
+    /// Answers what was received before the end, so that every steered frame is in the books.
+    fn take_the_rest(&mut self, now: Now) {
+        for _ in 0..LAST_BURSTS {
+            if self.port.receive(&mut self.burst) == 0 {
+                return;
+            }
+            self.process_burst(now);
+            self.port.flush();
+        }
     }
 
     /// One turn at `now`. True if there was anything to do.
@@ -243,7 +265,9 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
         };
         let until_user = self.user.next_due().map_or(longest, |due| Duration::from_nanos(due.nanos_since(now)));
         self.sleeps += 1;
-        self.port.wait(until_due.min(until_user).min(longest));
+        let sleep = until_due.min(until_user).min(longest);
+        self.pace.sleeps(u64::try_from(sleep.as_nanos()).unwrap_or(u64::MAX));
+        self.port.wait(sleep);
     }
 
     fn publish(&mut self, now: Now) {
@@ -260,6 +284,11 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
             turns: self.turns,
             sleeps: self.sleeps,
             emit_budget_exhausted: self.emit_budget_exhausted,
+            busy_nanos: self.pace.busy_nanos,
+            late_nanos: self.pace.late_nanos,
+            late_turns: self.pace.late_turns,
+            longest_gap_nanos: self.pace.longest_gap_nanos,
+            published_nanos: now.0,
         };
         self.mailbox.publish(&report);
     }

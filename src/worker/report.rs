@@ -8,7 +8,7 @@ const PORT: usize = PortCounters::NAMES.len();
 const LEDGER: usize = FrameLedger::NAMES.len();
 const KERNEL: usize = KernelStatistics::NAMES.len();
 const STATES: usize = State::ALL.len();
-const GAUGES: usize = 6;
+const GAUGES: usize = 11;
 
 /// Words of a report.
 pub const REPORT_WORDS: usize = COUNTERS + PORT + LEDGER + KERNEL + STATES + GAUGES;
@@ -38,12 +38,34 @@ pub struct Report {
     pub sleeps: u64,
     /// Turns that left something to send for the next turn because the budget of frames was used up.
     pub emit_budget_exhausted: u64,
+    /// Nanoseconds spent in turns that had something to do.
+    pub busy_nanos: u64,
+    /// Nanoseconds by which turns began late, those counted in `late_turns` only.
+    pub late_nanos: u64,
+    /// Turns that began later than [`super::pace::LATE_NANOS`].
+    pub late_turns: u64,
+    /// The most nanoseconds that a turn began late.
+    pub longest_gap_nanos: u64,
+    /// When this was published, by the worker's clock.
+    pub published_nanos: u64,
 }
 
 impl Report {
     /// The report as words.
     pub fn to_words(&self) -> [u64; REPORT_WORDS] {
-        let gauges = [self.flows, self.capacity, self.timers, self.turns, self.sleeps, self.emit_budget_exhausted];
+        let gauges: [u64; GAUGES] = [
+            self.flows,
+            self.capacity,
+            self.timers,
+            self.turns,
+            self.sleeps,
+            self.emit_budget_exhausted,
+            self.busy_nanos,
+            self.late_nanos,
+            self.late_turns,
+            self.longest_gap_nanos,
+            self.published_nanos,
+        ];
         let counters = self.counters.to_array();
         let (port, ledger, kernel) = (self.port.to_array(), self.ledger.to_array(), self.kernel.to_array());
         let mut words = [0; REPORT_WORDS];
@@ -64,8 +86,27 @@ impl Report {
         let ledger = FrameLedger::from_array(take(&mut rest));
         let kernel = KernelStatistics::from_array(take(&mut rest));
         let states = *take(&mut rest);
-        let [flows, capacity, timers, turns, sleeps, emit_budget_exhausted]: [u64; GAUGES] = *take(&mut rest);
-        Self { counters, port, ledger, kernel, states, flows, capacity, timers, turns, sleeps, emit_budget_exhausted }
+        let gauges: [u64; GAUGES] = *take(&mut rest);
+        let [flows, capacity, timers, turns, sleeps, emit_budget_exhausted, rest @ ..] = gauges;
+        let [busy_nanos, late_nanos, late_turns, longest_gap_nanos, published_nanos] = rest;
+        Self {
+            counters,
+            port,
+            ledger,
+            kernel,
+            states,
+            flows,
+            capacity,
+            timers,
+            turns,
+            sleeps,
+            emit_budget_exhausted,
+            busy_nanos,
+            late_nanos,
+            late_turns,
+            longest_gap_nanos,
+            published_nanos,
+        }
     }
 
     /// Half-open connections.
@@ -73,10 +114,14 @@ impl Report {
         self.states[State::SynReceived.index()]
     }
 
-    /// Adds another worker's report to this one.
+    /// Adds another worker's report to this one. Of the gaps the longest stays, of the moments the earlier.
     pub fn add(&mut self, other: &Report) {
         let (mine, theirs) = (self.to_words(), other.to_words());
-        *self = Self::from_words(&core::array::from_fn(|i| mine[i] + theirs[i]));
+        *self = Self {
+            longest_gap_nanos: self.longest_gap_nanos.max(other.longest_gap_nanos),
+            published_nanos: self.published_nanos.min(other.published_nanos),
+            ..Self::from_words(&core::array::from_fn(|i| mine[i] + theirs[i]))
+        };
     }
 }
 
@@ -96,10 +141,11 @@ mod tests {
         let words: [u64; REPORT_WORDS] = core::array::from_fn(|i| i as u64 * 3 + 1);
         let report = Report::from_words(&words);
         assert_eq!(report.to_words(), words);
-        assert_eq!(report.emit_budget_exhausted, words[REPORT_WORDS - 1]);
+        assert_eq!(report.published_nanos, words[REPORT_WORDS - 1]);
         let mut sum = report;
         sum.add(&report);
         assert_eq!(sum.flows, report.flows * 2);
+        assert_eq!(sum.longest_gap_nanos, report.longest_gap_nanos);
         assert_eq!(sum.counters.received, 2);
     }
 }

@@ -23,6 +23,7 @@ mod conversations;
 mod endings;
 mod idle;
 mod load;
+mod metrics;
 mod modes;
 mod neighbours;
 mod queues;
