@@ -20,19 +20,22 @@ mod programs {
     use std::process::Command;
 
     /// Every file that the objects are made of.
-    const FILES: [&str; 8] = [
+    const FILES: [&str; 11] = [
         "bpf/contract.h",
+        "bpf/flood.bpf.c",
+        "bpf/flood.h",
         "bpf/generate.bpf.c",
         "bpf/generate.h",
         "bpf/generate_tcp.h",
         "bpf/packets.bpf.c",
         "bpf/parse.h",
+        "bpf/send.h",
         "bpf/sources.h",
         "bpf/steer.bpf.c",
     ];
 
     /// The objects, by the name of their source without `.bpf.c`.
-    const OBJECTS: [&str; 3] = ["steer", "generate", "packets"];
+    const OBJECTS: [&str; 4] = ["steer", "generate", "packets", "flood"];
 
     pub fn build() -> Result<(), String> {
         for file in FILES {

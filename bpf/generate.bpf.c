@@ -39,6 +39,7 @@
 
 #include "generate.h"
 #include "generate_tcp.h"
+#include "send.h"
 
 /* IPv4: more fragments, or a fragment offset. */
 #define FRAGMENT 0x3fff
@@ -99,37 +100,7 @@ static __always_inline int is_ipv4(const struct generate_config *c)
 	return c->family == GENERATE_FAMILY_IPV4;
 }
 
-/* ---- numbers ---- */
-
-static __always_inline __u16 fold(__u64 sum)
-{
-	sum = (sum >> 32) + (sum & 0xffffffff);
-	sum = (sum >> 32) + (sum & 0xffffffff);
-	sum = (sum >> 16) + (sum & 0xffff);
-	sum = (sum >> 16) + (sum & 0xffff);
-	return ~((sum >> 16) + (sum & 0xffff));
-}
-
 /* ---- SYNs ---- */
-
-/*
- * Copies a whole template, since a page that is used again holds what its last user left in it. In words by hand: the
- * compiler does not know that a frame may be written at any alignment, and would go byte by byte.
- */
-static __always_inline void copy(__u8 *to, const __u64 *from, __u32 bytes)
-{
-	__u32 at = 0;
-
-#pragma unroll
-	for (; at + 8 <= bytes; at += 8)
-		*(__u64 *)(to + at) = from[at / 8];
-	if (at + 4 <= bytes) {
-		*(__u32 *)(to + at) = *(const __u32 *)((const __u8 *)from + at);
-		at += 4;
-	}
-	if (at + 2 <= bytes)
-		*(__u16 *)(to + at) = *(const __u16 *)((const __u8 *)from + at);
-}
 
 /* Writes the source and the sequence number of a SYN over a copy of its template, and makes the checksums whole. */
 static __always_inline void finish_syn(const struct generate_config *c, struct tcphdr *tcp, __u32 address, __u32 port,
@@ -164,35 +135,6 @@ static __always_inline int write_syn(const struct generate_config *c, __u8 *data
 		finish_syn(c, (void *)(ip + 1), address, port, seq);
 	}
 	return 1;
-}
-
-static __always_inline __u64 due_ns(const struct generate_schedule *plan, __u64 connection)
-{
-	return plan->start_ns + (connection * plan->interval >> GENERATE_INTERVAL_BITS);
-}
-
-/* True if a connection is to be opened now. */
-static __always_inline int is_due(struct generate_schedule *plan, __u64 now_ns)
-{
-	if (plan->sent >= plan->limit)
-		return 0;
-	if (!plan->burst_left) {
-		__u64 left = plan->limit - plan->sent;
-		__u64 burst = plan->burst < left ? plan->burst : left;
-
-		if (now_ns < due_ns(plan, plan->sent + burst - 1))
-			return 0;
-		plan->burst_left = burst;
-	}
-	return 1;
-}
-
-static __always_inline void count_sent(struct generate_schedule *plan, __u64 now_ns)
-{
-	if (now_ns > due_ns(plan, plan->sent) + GENERATE_LATE_NS)
-		plan->late++;
-	plan->burst_left--;
-	plan->sent++;
 }
 
 static __always_inline int open_connection(const struct generate_config *c, struct xdp_md *ctx)

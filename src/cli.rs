@@ -23,6 +23,9 @@ use crate::control::protocol::{
 use crate::control::settings::{KEYS, Kind, Origin, Settings, Table, interface_name};
 use crate::control::supervisor::{self, ServeError};
 use crate::control::values::{Count, Millis};
+use crate::flood::args::FloodArgs;
+use crate::flood::command::flood;
+use crate::flood::error::FloodError;
 use crate::observe::report::{Drained, EndedBy, Flows, Reloaded};
 use crate::observe::{json, text};
 use crate::steer::Prefix;
@@ -55,6 +58,15 @@ const LOGGING: &str = "Logging";
 const EXIT_STATUS: &str = "\
 Results go to standard output, logs and progress to standard error.
 Exit status: 0 success, 1 failed while running, 2 wrong usage or configuration.";
+
+const FLOOD_EXAMPLES: &str = "\
+A flood leaves through a lab's interface only, unless the target is named twice.
+
+Examples:
+  ip netns exec handfast-client handfast flood -i hf-client --target 198.18.0.1:80 --rate 100k
+  ip netns exec handfast-client handfast flood -i hf-client --target [2001:2::1]:80 --kind ack --json
+
+Exit status: 0 success, 1 failed while running (also if the rate was not held), 2 wrong usage or refused.";
 
 const SERVE_EXAMPLES: &str = "\
 Every flag under Serving and TCP is a key of the configuration file, too; those under TCP stand
@@ -153,6 +165,9 @@ enum Commands {
     /// Open connections to a target, at a rate or so many at once, and measure it
     #[command(after_help = BLAST_EXAMPLES)]
     Blast(BlastArgs),
+    /// Send forged segments to a target in a lab, to see how it stands them, and count what comes back
+    #[command(after_help = FLOOD_EXAMPLES)]
+    Flood(FloodArgs),
     /// Say whether this machine can serve, what would make it serve worse than it could, and what mends that
     Doctor(DoctorArgs),
     /// Compare the kernel's listener, handfast and the raw AF_XDP ceiling in a lab that is made for it
@@ -274,6 +289,9 @@ enum Failure {
     /// The load generator: the status is its.
     #[error(transparent)]
     Blast(#[from] BlastError),
+    /// The flood: the status is its.
+    #[error(transparent)]
+    Flood(#[from] FloodError),
     /// The machine cannot serve, or that could not be said: exit status 1.
     #[error(transparent)]
     Doctor(#[from] DoctorError),
@@ -298,6 +316,7 @@ impl Failure {
             | Self::Worker(_)
             | Self::Doctor(_) => 1,
             Self::Blast(error) => error.exit_status(),
+            Self::Flood(error) => error.exit_status(),
             Self::Bench(error) => error.exit_status(),
             Self::Lab(error) => error.exit_status(),
         }
@@ -323,6 +342,7 @@ pub fn main() -> ExitCode {
         }
         Commands::Drain { server, timeout, json } => drain(&server, timeout, json),
         Commands::Blast(args) => blast(&args).map_err(Failure::Blast),
+        Commands::Flood(args) => flood(&args).map_err(Failure::Flood),
         Commands::Doctor(args) => doctor::run(args).map_err(Failure::Doctor),
         Commands::Bench(args) => bench(&args).map_err(Failure::Bench),
         Commands::Lab(args) => lab::run(args).map_err(Failure::Lab),

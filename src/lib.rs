@@ -6,7 +6,7 @@
 //! | Floor | Modules | What they are |
 //! |---|---|---|
 //! | 5 | [`cli`] | the command line |
-//! | 4 | [`control`], [`blast`], [`mod@bench`], [`sim`] | configuration, supervisor, control socket; the load generator; the veth lab and kernel clients; a deterministic world |
+//! | 4 | [`control`], [`blast`], [`flood`], [`mod@bench`], [`sim`] | configuration, supervisor, control socket; the load generator; floods; the veth lab and kernel clients; a deterministic world |
 //! | 3 | [`worker`], [`steer`], [`observe`] | one thread's loop; the steering program; reports |
 //! | 2 | [`engine`], [`port`] | one worker's TCP; where frames come from and go to. Neither knows the other |
 //! | 1 | [`tcp`], [`flow`], [`timer`], [`service`], [`stats`] | the protocol, its tables, its application side, its counters |
@@ -49,6 +49,8 @@ pub mod bench;
 pub mod blast;
 #[cfg(feature = "xdp")]
 pub mod control;
+#[cfg(feature = "xdp")]
+pub mod flood;
 pub mod sim;
 
 // Floor 5.

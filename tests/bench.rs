@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::io::ErrorKind;
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +16,7 @@ use handfast::bench::compare::report::BenchReport;
 use handfast::bench::lab::{Lab, LabConfig};
 use handfast::bench::netns::inside;
 use handfast::blast::report::BlastReport;
+use handfast::flood::report::FloodReport;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -25,10 +28,15 @@ struct TestLab(Lab);
 
 impl TestLab {
     fn up(test: &str) -> Self {
+        Self::up_with(test, false)
+    }
+
+    /// A lab whose kernels leave no checksum to others, if `no_offload` is set.
+    fn up_with(test: &str, no_offload: bool) -> Self {
         let name = name(test);
         // The guard comes first: a lab that came up halfway is removed as well.
         let guard = Self(Lab::named(&name).unwrap());
-        Lab::up(&LabConfig::named(&name)).unwrap();
+        Lab::up(&LabConfig { no_offload, ..LabConfig::named(&name) }).unwrap();
         guard
     }
 }
@@ -199,5 +207,38 @@ fn the_ceiling_completes_every_connection_of_the_generator() {
         assert_eq!((report.connections.completed, report.connections.failed_total()), (2_000, 0), "{report}");
         let counted = server.end();
         assert_eq!((&counted["fins"], &counted["xdp"]), (&2_000.into(), &mode.into()), "{counted}");
+    }
+}
+
+#[test]
+fn the_reflector_answers_every_syn_and_nothing_else() {
+    if !root_or_skip("the_reflector_answers_every_syn_and_nothing_else") {
+        return;
+    }
+    let lab = TestLab::up_with("answer", true);
+    for mode in ["native", "generic"] {
+        let server = format!("lab packets answer -i hf-server --port 7000 --xdp-mode {mode} --json");
+        let server = Server::start(&lab.0, &server, &said("answer"));
+        let flood = |more: &str| -> FloodReport {
+            let line = format!("flood -i hf-client --target {TARGET} --rate 2k --duration 500ms --json {more}");
+            let output = handfast(&lab.0.client_namespace(), &line).output().unwrap();
+            assert!(output.status.success(), "{}", text(&output));
+            serde_json::from_slice(&output.stdout).unwrap()
+        };
+        let syns = flood("--options");
+        assert_eq!((syns.answered, syns.replies.syn_ack, syns.lost), (1_000, 1_000, 0), "{mode}: {syns}");
+        // The kernel has nobody listen there.
+        let acks = flood("--kind ack");
+        assert_eq!((acks.replies.rst, acks.replies.syn_ack), (1_000, 0), "{mode}: {acks}");
+        // The kernel takes an answer whose checksum is right, and its ACK is then reset by the server's kernel. In native mode the
+        // answer waits where no program is at this end.
+        if mode == "generic" {
+            let connect = || TcpStream::connect_timeout(&TARGET.parse().unwrap(), Duration::from_secs(5)).map(drop);
+            let outcome = inside(&lab.0.client_namespace(), connect).unwrap();
+            let was_established = outcome.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::ConnectionReset);
+            assert!(was_established, "{outcome:?}");
+        }
+        let counted = server.end();
+        assert!(counted["answered"].as_u64() >= Some(1_000), "{counted}");
     }
 }

@@ -21,7 +21,7 @@ const FLOORS: &[&[&str]] = &[
     &["tcp", "flow", "timer", "service", "stats", "profile"],
     &["engine", "port"],
     &["worker", "steer", "observe"],
-    &["control", "blast", "bench", "sim"],
+    &["control", "blast", "flood", "bench", "sim"],
     &["main", "cli"],
 ];
 

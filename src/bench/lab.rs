@@ -9,6 +9,7 @@
 //! What is not here: programs inside the lab. A person enters it with `ip netns exec`, code with
 //! [`netns::inside`].
 
+mod member;
 mod view;
 
 use std::io::{self, Write as _};
@@ -59,6 +60,10 @@ pub const SERVER: End = End {
 /// Further IPv4 addresses that the client's kernel takes as its own. One address has about 64,000 ports per target, so
 /// more connections than that at once need more source addresses.
 pub const CLIENT_POOL: &str = "198.18.1.0/24";
+
+/// Where floods pretend to come from ([`crate::flood`]): the server finds its way there through the client, so that it asks
+/// for no neighbour but that one.
+pub const FLOOD_POOLS: [&str; 2] = ["198.19.0.0/16", "2001:2:0:1::/64"];
 
 /// How long the ends may take until they are up and their addresses usable.
 const READY_WITHIN: Duration = Duration::from_secs(3);
@@ -206,6 +211,11 @@ impl Lab {
         }
         let client = lab.client_namespace();
         command::run("ip", &["-n", &client, "route", "replace", "local", CLIENT_POOL, "dev", "lo"])?;
+        let server = lab.server_namespace();
+        for (pool, through) in FLOOD_POOLS.iter().zip(CLIENT.addresses) {
+            let gateway = through.split('/').next().unwrap_or_default();
+            command::run("ip", &["-n", &server, "route", "replace", pool, "via", gateway, "dev", SERVER.interface])?;
+        }
         lab.wait_until_ready()?;
         Ok(lab)
     }

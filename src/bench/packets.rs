@@ -1,6 +1,7 @@
-//! The packet ceilings of a link: `handfast lab packets send`, which sends frames of 64 bytes as fast as it goes, and
-//! `handfast lab packets drop`, which counts and drops what arrives. With `handfast lab reflect` at the other end they
-//! measure sending, receiving and turning round.
+//! The packet ceilings of a link: `handfast lab packets send`, which sends frames of 64 bytes as fast as it goes,
+//! `handfast lab packets drop`, which counts and drops what arrives, and `handfast lab packets answer`, which turns SYNs round
+//! in an XDP program. With `handfast lab reflect` at the other end the first two measure sending, receiving and turning round;
+//! the third is what any defence against a flood of SYNs can be compared with.
 //!
 //! There are two senders. `afxdp` is the port that `serve` and `blast` use, so it is what they can reach. `live` has the
 //! kernel send copies of one frame (BPF_PROG_RUN, since Linux 5.18): it costs the sender less than the receiver has to do, and so
@@ -33,7 +34,7 @@ use crate::wire::ether::{Mac, VlanTags};
 use crate::wire::reply::{Addressing, Reply, write};
 use crate::wire::segment::Control;
 use crate::wire::tuple::FourTuple;
-use program::{Dropping, Injecting};
+use program::{Counting, Injecting};
 
 /// Bytes of a frame of 64 on the wire, without the four of its check sequence.
 const FRAME_LEN: usize = 60;
@@ -70,6 +71,8 @@ enum PacketsCommand {
     Send(SendArgs),
     /// Count and drop everything that arrives
     Drop(DropArgs),
+    /// Turn every SYN over IPv4 for a port round as its SYN-ACK, inside the XDP program
+    Answer(AnswerArgs),
 }
 
 /// `handfast lab packets send`
@@ -101,7 +104,7 @@ struct SendArgs {
 /// `handfast lab packets drop`
 #[derive(Clone, Debug, Args)]
 struct DropArgs {
-    /// The interface; every frame that it receives is dropped meanwhile
+    /// The interface; its XDP program is ours meanwhile
     #[arg(short, long, value_name = "IFACE", value_parser = crate::control::settings::interface_name)]
     interface: String,
     /// Where the program runs: auto, native, generic
@@ -113,6 +116,16 @@ struct DropArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// `handfast lab packets answer`
+#[derive(Clone, Debug, Args)]
+struct AnswerArgs {
+    /// The port
+    #[arg(long, value_name = "PORT", default_value_t = 7000, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    #[command(flatten)]
+    on: DropArgs,
 }
 
 /// Why it failed.
@@ -163,6 +176,13 @@ pub struct Dropped {
     pub received: u64,
 }
 
+/// What was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answered {
+    /// SYNs that were turned round.
+    pub answered: u64,
+}
+
 /// Does what `handfast lab packets` was asked for.
 ///
 /// # Errors
@@ -181,6 +201,11 @@ pub fn run(args: &PacketsArgs) -> Result<(), PacketsError> {
             let dropped = drop_all(args, &stop)?;
             let text = format!("{} frames arrived\n", dropped.received);
             if args.json { json::line(&dropped) + "\n" } else { text }
+        }
+        PacketsCommand::Answer(args) => {
+            let answered = answer_all(args, &stop)?;
+            let text = format!("{} SYNs answered\n", answered.answered);
+            if args.on.json { json::line(&answered) + "\n" } else { text }
         }
     };
     let mut out = io::stdout().lock();
@@ -201,12 +226,31 @@ fn config(interface: &str, xdp_mode: XdpMode) -> Config {
 
 /// Drops until `stop` is set or the duration is over.
 fn drop_all(args: &DropArgs, stop: &AtomicBool) -> Result<Dropped, PacketsError> {
+    let received = count_all(args, stop, "drops everything", Counting::dropping)?;
+    Ok(Dropped { received })
+}
+
+/// Answers until `stop` is set or the duration is over.
+fn answer_all(args: &AnswerArgs, stop: &AtomicBool) -> Result<Answered, PacketsError> {
+    let port = args.port;
+    let what = format!("answers SYNs for port {port}");
+    let answered = count_all(&args.on, stop, &what, |ifindex, mode| Counting::answering(ifindex, mode, port))?;
+    Ok(Answered { answered })
+}
+
+/// Has a program count until `stop` is set or the duration is over.
+fn count_all(
+    args: &DropArgs,
+    stop: &AtomicBool,
+    what: &str,
+    attach: impl FnOnce(u32, XdpMode) -> Result<Counting, String>,
+) -> Result<u64, PacketsError> {
     let preflight = preflight::check(&config(&args.interface, args.xdp_mode)).map_err(PacketsError::Machine)?;
     let failed = |cause| PacketsError::Program { interface: args.interface.clone(), cause };
-    let dropping = Dropping::on(preflight.link.index, args.xdp_mode).map_err(failed)?;
-    eprintln!("handfast: ready: {} drops everything", args.interface);
+    let counting = attach(preflight.link.index, args.xdp_mode).map_err(failed)?;
+    eprintln!("handfast: ready: {} {what}", args.interface);
     wait_for_the_end(stop, args.duration, || false);
-    Ok(Dropped { received: dropping.dropped().map_err(failed)? })
+    counting.counted().map_err(failed)
 }
 
 /// Sends until `stop` is set or the duration is over.

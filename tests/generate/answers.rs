@@ -5,6 +5,7 @@
 //! program.
 
 use crate::live::client_ifindex;
+use crate::program::{self, DROP, PASS, REDIRECT};
 use crate::world::World;
 use handfast::blast::xdp::{Generator, XdpClose, XdpCore, XdpPlan, XdpTally};
 use handfast::steer::AttachMode;
@@ -15,14 +16,8 @@ use handfast::wire::reply::{Addressing, Reply, StreamPiece, write};
 use handfast::wire::segment::{Control, Segment};
 use handfast::wire::seq::SeqNum;
 use handfast::wire::tuple::FourTuple;
-use libbpf_rs::ProgramInput;
 use std::net::SocketAddr;
 use std::time::Duration;
-
-/// Actions of a program (linux/bpf.h).
-const DROP: u32 = 1;
-const PASS: u32 = 2;
-const REDIRECT: u32 = 4;
 
 const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const TARGET_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -153,20 +148,7 @@ fn frame(tuple: FourTuple, control: Control, seq: SeqNum, ack: SeqNum, text: u16
 /// Runs the program once over a frame that arrives on an interface, 0 for none; the action, and the frame as the program
 /// left it.
 fn run(generator: &Generator, frame: &[u8], ifindex: u32) -> (u32, Vec<u8>) {
-    let mut out = vec![0; 256];
-    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-    let context = [0, u32::try_from(frame.len()).unwrap(), 0, ifindex, 0, 0];
-    let mut context: Vec<u8> = context.iter().flat_map(|word: &u32| word.to_ne_bytes()).collect();
-    let input = ProgramInput {
-        context_in: Some(&mut context),
-        data_in: Some(frame),
-        data_out: Some(&mut out),
-        repeat: 1,
-        ..Default::default()
-    };
-    let program = generator.program();
-    let output = program.test_run(input).expect("the program runs");
-    (output.return_value, output.data.expect("the frame").to_vec())
+    program::run(&generator.program(), frame, ifindex)
 }
 
 fn syn(generator: &Generator, is_ipv4: bool) -> Segment {

@@ -4,6 +4,8 @@
 //! The frames are made without the library's own code for headers and checksums: a bug must not agree with itself. They
 //! come from addresses that the client's kernel does not own, so it answers nothing to what they bring about.
 
+#![allow(dead_code, reason = "not every test program that takes this file in uses all of it")]
+
 use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
@@ -44,11 +46,20 @@ pub struct Captured {
 impl Capture {
     /// Captures from now on.
     pub fn start(world: &World) -> Self {
-        let (file, log) = (world.path("client.pcap"), world.path("tcpdump.err"));
+        Self::start_on(world, "hf-client", |args| world.at_client("tcpdump", args))
+    }
+
+    /// The same on the server's interface: what a program redirects out of the client's is seen only there.
+    pub fn start_at_server(world: &World) -> Self {
+        Self::start_on(world, "hf-server", |args| world.at_server("tcpdump", args))
+    }
+
+    fn start_on(world: &World, interface: &str, command: impl Fn(&[&str]) -> Command) -> Self {
+        let (file, log) = (world.path(&format!("{interface}.pcap")), world.path("tcpdump.err"));
         // The kernel's buffer of 64 MiB has a slot of this snapshot length for each frame.
         let args =
-            ["-i", "hf-client", "-n", "-U", "--immediate-mode", "-s", "4096", "-B", "65536", "-Z", "root", "-w", &file];
-        let child = world.at_client("tcpdump", &args).stderr(File::create(&log).unwrap()).spawn().unwrap();
+            ["-i", interface, "-n", "-U", "--immediate-mode", "-s", "4096", "-B", "65536", "-Z", "root", "-w", &file];
+        let child = command(&args).stderr(File::create(&log).unwrap()).spawn().unwrap();
         let capture = Self { tcpdump: Process(child), file, log };
         wait_for("tcpdump", || fs::read_to_string(&capture.log).unwrap().contains("listening on"));
         capture

@@ -242,56 +242,13 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
+    use super::super::header::Header;
     use super::*;
-    use std::collections::BTreeMap;
 
-    const HEADER: &str = include_str!("../../../bpf/generate.h");
-
-    /// The header without its comments.
-    fn code() -> String {
-        let mut code = String::new();
-        let mut rest = HEADER;
-        while let Some((before, comment)) = rest.split_once("/*") {
-            code.push_str(before);
-            rest = comment.split_once("*/").expect("a comment that ends").1;
-        }
-        code + rest
-    }
-
-    /// What stands between the braces behind `opening`.
-    fn body(opening: &str) -> String {
-        let code = code();
-        let (_, rest) = code.split_once(&format!("{opening} {{")).expect("the header declares it");
-        rest.split_once('}').expect("a closing brace").0.to_owned()
-    }
-
-    /// Fields of a struct as (name, size in bytes); none is padded, or this fails.
-    fn fields(name: &str) -> Vec<(String, usize)> {
-        let mut offset = 0;
-        let field = |declaration: &str| {
-            let (kind, name) = declaration.trim().split_once(' ')?;
-            let bytes = kind.strip_prefix("__u").expect("a plain field").parse::<usize>().expect("bits") / 8;
-            let (name, count) = name.split_once('[').unwrap_or((name, "1]"));
-            let size = bytes * count.trim_end_matches(']').parse::<usize>().expect("a decimal length");
-            assert_eq!(offset % bytes, 0, "{name} would be padded");
-            offset += size;
-            Some((name.to_owned(), size))
-        };
-        body(&format!("struct {name}")).split(';').filter_map(field).collect()
-    }
-
-    fn names(opening: &str) -> Vec<String> {
-        body(opening).split(',').map(|name| name.trim().to_owned()).collect()
-    }
+    const HEADER: Header = Header(include_str!("../../../bpf/generate.h"));
 
     #[test]
     fn the_constants_are_those_of_the_header() {
-        let define = |line: &str| {
-            let mut words = line.strip_prefix("#define ")?.split_whitespace();
-            let (name, value) = (words.next()?, words.next()?);
-            Some((name.to_owned(), value.parse::<u64>().expect("a decimal value")))
-        };
-        let defines: BTreeMap<String, u64> = code().lines().filter_map(define).collect();
         let mine = [
             ("GENERATE_SYN_BYTES_IPV4", SYN_BYTES_IPV4 as u64),
             ("GENERATE_SYN_BYTES_IPV6", SYN_BYTES_IPV6 as u64),
@@ -311,17 +268,20 @@ mod tests {
             ("GENERATE_STATE_BITS", 3),
             ("GENERATE_ISN_CLOCK_BITS", 12),
         ];
-        assert_eq!(defines, mine.map(|(name, value)| (name.to_owned(), value)).into());
+        assert_eq!(HEADER.defines(), mine.map(|(name, value)| (name.to_owned(), value)).into());
     }
 
     #[test]
     fn the_counters_are_those_of_the_header_in_its_order() {
         let mine = Count::ALL.iter().map(|count| format!("GENERATE_COUNT_{count:?}").to_uppercase());
-        assert_eq!(names("enum generate_counter"), mine.chain(["GENERATE_COUNTERS".to_owned()]).collect::<Vec<_>>());
+        assert_eq!(
+            HEADER.names("enum generate_counter"),
+            mine.chain(["GENERATE_COUNTERS".to_owned()]).collect::<Vec<_>>()
+        );
         assert!(Count::ALL.iter().enumerate().all(|(i, count)| *count as usize == i));
         let (count, buckets) = (Count::ALL.len() * 8, LATENCY_BUCKETS * 8);
         let layout = [("count", count), ("handshake", buckets), ("total", buckets)];
-        assert_eq!(fields("generate_counters"), layout.map(|(name, size)| (name.to_owned(), size)));
+        assert_eq!(HEADER.fields("generate_counters"), layout.map(|(name, size)| (name.to_owned(), size)));
     }
 
     #[test]
@@ -350,7 +310,7 @@ mod tests {
         };
         let mine = config.fields();
         let mine: Vec<_> = mine.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.len())).collect();
-        assert_eq!(fields("generate_config"), mine);
+        assert_eq!(HEADER.fields("generate_config"), mine);
         assert_eq!(mine.iter().map(|(_, size)| size).sum::<usize>(), CONFIG_BYTES);
         let config = config.to_bytes();
         assert_eq!(config[..12], [&1_u64.to_ne_bytes()[..], &2_u32.to_ne_bytes()].concat());
@@ -360,7 +320,7 @@ mod tests {
     #[test]
     fn the_schedule_is_laid_out_as_in_the_header() {
         let names = ["start_ns", "interval", "limit", "burst", "burst_left", "sent", "late"];
-        assert_eq!(fields("generate_schedule"), names.map(|name| (name.to_owned(), 8)));
+        assert_eq!(HEADER.fields("generate_schedule"), names.map(|name| (name.to_owned(), 8)));
         let schedule = Schedule { start_ns: 1, interval: 2, limit: 3, burst: 4, burst_left: 5, sent: 6, late: 7 };
         assert_eq!(schedule.to_bytes(), (1..=7_u64).flat_map(u64::to_ne_bytes).collect::<Vec<_>>());
         assert_eq!(Schedule::from_bytes(&schedule.to_bytes()), schedule);

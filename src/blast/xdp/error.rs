@@ -68,7 +68,7 @@ pub enum XdpError {
         core: u16,
     },
     /// The kernel did not run the program.
-    #[error("sending SYNs by BPF_PROG_RUN with live frames: {cause}; that needs root and Linux 5.18 or later")]
+    #[error("sending by BPF_PROG_RUN with live frames: {cause}; that needs root and Linux 5.18 or later")]
     Send {
         /// What the kernel says.
         cause: io::Error,

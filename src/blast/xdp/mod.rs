@@ -12,20 +12,23 @@
 pub mod contract;
 mod error;
 mod frames;
-mod pace;
+#[cfg(test)]
+pub(crate) mod header;
+pub(crate) mod pace;
 mod plan;
-mod send;
+pub(crate) mod send;
 mod tally;
 
 pub use error::XdpError;
 pub use plan::{MAX_TUPLES, XdpClose, XdpCore, XdpPlan};
+pub(crate) use tally::Sent;
 pub use tally::XdpTally;
 
 use crate::steer::Interface;
 use crate::steer::attach::{self, Attached, XdpLink};
 use contract::{Config, Counters};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, ProgramMut};
-use send::Sender;
+use send::{Calls, Sender};
 use siphasher::sip::SipHasher13;
 use std::fs;
 use std::hash::Hasher as _;
@@ -33,7 +36,6 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
-use tally::Sent;
 
 /// The compiled program (see bpf/build.rs).
 static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/generate.bpf.o"));
@@ -153,6 +155,7 @@ impl Generator {
             schedule: &self.schedule,
             duration: plan.duration,
             core: plan.core,
+            calls: Calls::for_schedule(plan.core),
             stop,
         };
         let start = Instant::now();
@@ -185,13 +188,17 @@ impl Generator {
         read(&self.counters)
     }
 
-    /// What the interface says that it did not send since it was made; 0 if it says nothing. Of /proc the file of this
-    /// thread is read, because network namespaces belong to threads.
     fn tx_errors(&self) -> u64 {
-        let Some(name) = Interface::from_index(self.plan.ifindex).name else { return 0 };
-        let text = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
-        text.lines().find_map(|line| tx_errors_in(line, &name)).unwrap_or(0)
+        tx_errors(self.plan.ifindex)
     }
+}
+
+/// What an interface says that it did not send since it was made; 0 if it says nothing. Of /proc the file of this thread
+/// is read, because network namespaces belong to threads.
+pub(crate) fn tx_errors(ifindex: u32) -> u64 {
+    let Some(name) = Interface::from_index(ifindex).name else { return 0 };
+    let text = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    text.lines().find_map(|line| tx_errors_in(line, &name)).unwrap_or(0)
 }
 
 /// Loads the embedded object with this configuration; the object, its counters and its schedule.

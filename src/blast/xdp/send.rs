@@ -14,22 +14,35 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{sleep, yield_now};
 use std::time::Duration;
 
-/// Frames that the program is run for in one call. Most of them come too early and are dropped, in about 0.1 us each, so
-/// that a call takes a good fraction of a millisecond, and what it takes to begin and end one is little.
-const FRAMES: u32 = 4096;
-
-/// The same if a thread of the kernel answers on this core: it gets the core between two calls.
-const FRAMES_WHEN_ANSWERING: u32 = 512;
-
-/// Frames after which the kernel sends what is to be sent, and lets the network's soft interrupts run.
-const BATCH: u32 = 16;
-
 /// How much earlier than needed a sleep ends, since the scheduler may wake us that much later than asked; the rest of the
 /// time the program waits awake.
 const AWAKE_BEFORE: Duration = Duration::from_micros(100);
 
 /// How long after the end of the plan connections that are behind schedule are still sent.
-const LAST_CALL: Duration = Duration::from_millis(100);
+pub(crate) const LAST_CALL: Duration = Duration::from_millis(100);
+
+/// How the kernel is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calls {
+    /// Frames that the program is run for in one call.
+    pub frames: u32,
+    /// Frames after which the kernel sends what is to be sent, and lets the network's soft interrupts run.
+    pub batch: u32,
+}
+
+impl Calls {
+    /// Where a schedule is kept most frames come too early and are dropped, in about 0.1 us each, so that a call takes a good
+    /// fraction of a millisecond, and what it takes to begin and end one is little. If a thread of the kernel answers on
+    /// this core, calls are shorter: it gets the core between two of them.
+    pub fn for_schedule(core: XdpCore) -> Self {
+        Self { frames: if core.answering().is_some() { 512 } else { 4096 }, batch: 16 }
+    }
+
+    /// Where nothing is too early: so many frames in a batch as a veth takes at once without loss.
+    pub fn as_fast_as_it_goes() -> Self {
+        Self { frames: 16_384, batch: 64 }
+    }
+}
 
 /// What the thread works with.
 #[derive(Debug)]
@@ -44,6 +57,8 @@ pub struct Sender<'a> {
     pub duration: Duration,
     /// The core to run on, and whether segments are answered there.
     pub core: XdpCore,
+    /// How the kernel is called.
+    pub calls: Calls,
     /// Set when sending has to end early.
     pub stop: &'a AtomicBool,
 }
@@ -80,8 +95,7 @@ impl Sender<'_> {
 
     /// Runs the program for a while, then lets the kernel's thread run that answers on this core.
     fn run(&self, frame: &[u8]) -> Result<(), XdpError> {
-        let frames = self.core.answering().map_or(FRAMES, |_| FRAMES_WHEN_ANSWERING);
-        match xdp_run_live(self.program, frame, frames, BATCH) {
+        match xdp_run_live(self.program, frame, self.calls.frames, self.calls.batch) {
             // A signal ended it early; the schedule says how far it came.
             Err(cause) if cause.kind() != ErrorKind::Interrupted => return Err(XdpError::Send { cause }),
             _ => yield_now(),
@@ -100,13 +114,18 @@ pub fn write(map: &MapHandle, schedule: Schedule) -> Result<(), XdpError> {
     written.map_err(|cause| XdpError::Counters { cause })
 }
 
-fn read(map: &MapHandle) -> Result<Schedule, XdpError> {
+/// Reads the schedule as the program has it by now.
+///
+/// # Errors
+///
+/// [`XdpError::Counters`].
+pub fn read(map: &MapHandle) -> Result<Schedule, XdpError> {
     let value = map.lookup(&0_u32.to_ne_bytes(), MapFlags::ANY).map_err(|cause| XdpError::Counters { cause })?;
     Ok(Schedule::from_bytes(&value.unwrap_or_default()))
 }
 
 /// The clock that the program reads, in ns.
-fn now_ns() -> u64 {
+pub fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let parts = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
     let (Ok(seconds), Ok(nanos)) = parts else { unreachable!("the monotonic clock is never negative") };
