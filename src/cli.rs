@@ -17,8 +17,8 @@ use crate::control::logs::{self, LogFormat};
 use crate::control::preflight;
 use crate::control::problem::Problems;
 use crate::control::protocol::{
-    DEFAULT_FLOWS_LIMIT, DrainRequest, FlowsRequest, MAX_DRAIN_TIMEOUT_MS, MAX_FLOWS_LIMIT, ReloadRequest, Request,
-    STATES,
+    DEFAULT_FLOWS_LIMIT, DrainRequest, FlowsRequest, MAX_DRAIN_TIMEOUT_MS, MAX_FLOWS_LIMIT, MAX_WHY_SECONDS,
+    ReloadRequest, Request, STATES, WhyRequest,
 };
 use crate::control::settings::{KEYS, Kind, Origin, Settings, Table, interface_name};
 use crate::control::supervisor::{self, ServeError};
@@ -27,7 +27,7 @@ use crate::flood::args::FloodArgs;
 use crate::flood::command::flood;
 use crate::flood::error::FloodError;
 use crate::observe::report::{Drained, EndedBy, Flows, Reloaded};
-use crate::observe::{json, text};
+use crate::observe::{json, text, why};
 use crate::steer::Prefix;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
@@ -89,6 +89,14 @@ needs a restart. A wrong configuration changes nothing.
 Examples:
   handfast reload -i eth0
   handfast reload -i eth0 --listen 80=close --listen 81=http:/srv/index.html";
+
+const WHY_EXAMPLES: &str = "\
+It compares what the server counted now and then. A server that has run for less is looked at from
+its start on. docs/operations.md lists the causes.
+
+Examples:
+  handfast why -i eth0
+  handfast why -i eth0 --last 60s --json";
 
 const BLAST_EXAMPLES: &str = "\
 Without --rate and --concurrency, 512 connections are in progress at any time, as fast as it goes.
@@ -158,6 +166,18 @@ enum Commands {
         /// Wait this long at most; exit status 1 if connections are left then
         #[arg(long, value_name = "TIME", value_parser = drain_timeout, default_value = "30s")]
         timeout: Millis,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say why connections to a running server fail or are slow: causes, likeliest first, with evidence and remedy
+    #[command(after_help = WHY_EXAMPLES)]
+    Why {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// Look at this long a time before now
+        #[arg(long, value_name = "TIME", value_parser = why_seconds, default_value = "10s")]
+        last: u64,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -259,6 +279,13 @@ fn drain_timeout(text: &str) -> Result<Millis, String> {
     if timeout <= most { Ok(timeout) } else { Err(format!("must be at most {most}")) }
 }
 
+fn why_seconds(text: &str) -> Result<u64, String> {
+    let Millis(millis) = text.parse().map_err(|error| format!("{error}"))?;
+    let whole =
+        (millis % 1_000 == 0).then_some(millis / 1_000).filter(|seconds| (1..=MAX_WHY_SECONDS).contains(seconds));
+    whole.ok_or_else(|| format!("must be from 1s to {MAX_WHY_SECONDS}s, in whole seconds"))
+}
+
 /// Why a command failed, by exit status.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -341,6 +368,9 @@ pub fn main() -> ExitCode {
             reload(&server, request, listen, json)
         }
         Commands::Drain { server, timeout, json } => drain(&server, timeout, json),
+        Commands::Why { server, last, json } => {
+            ask(&server, &Request::Why(WhyRequest { seconds: last }), json, why::page::page).map(drop)
+        }
         Commands::Blast(args) => blast(&args).map_err(Failure::Blast),
         Commands::Flood(args) => flood(&args).map_err(Failure::Flood),
         Commands::Doctor(args) => doctor::run(args).map_err(Failure::Doctor),

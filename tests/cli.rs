@@ -4,10 +4,11 @@
 
 mod common;
 
-use handfast::control::protocol::{DrainRequest, ErrorCode, FlowsRequest, Refusal, ReloadRequest};
+use handfast::control::protocol::{DrainRequest, ErrorCode, FlowsRequest, Refusal, ReloadRequest, WhyRequest};
 use handfast::control::settings::{KEYS, Table};
 use handfast::control::socket::{Handler, Server};
 use handfast::observe::report::{Drained, FlowRow, Flows, Reloaded, Stats};
+use handfast::observe::why::Diagnosis;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -150,7 +151,7 @@ fn the_help_of_serve_mentions_every_flag() {
         assert!(help.contains(text), "{text} is not in the help");
     }
     let all = stdout(&handfast(&["--help"]));
-    for command in ["serve", "stats", "flows", "reload", "drain", "doctor"] {
+    for command in ["serve", "stats", "flows", "reload", "drain", "why", "doctor"] {
         assert!(all.contains(command), "{command} is not in the help");
         assert_eq!(handfast(&[command, "--help"]).status.code(), Some(0));
     }
@@ -159,7 +160,7 @@ fn the_help_of_serve_mentions_every_flag() {
 
 #[test]
 fn without_a_server_the_socket_and_the_remedy_are_named() {
-    for command in ["stats", "flows", "reload", "drain"] {
+    for command in ["stats", "flows", "reload", "drain", "why"] {
         let output = handfast(&[command, "--control", "/nonexistent/hf.sock"]);
         let text = stderr(&output);
         assert_eq!((output.status.code(), stdout(&output)), (Some(1), String::new()), "{text}");
@@ -193,6 +194,10 @@ impl Handler for Fake {
     fn drain(&self, request: &DrainRequest) -> Result<Drained, Refusal> {
         Ok(Drained { remaining: if request.timeout_ms < 1_000 { 5 } else { 0 } })
     }
+
+    fn why(&self, request: &WhyRequest) -> Result<Diagnosis, Refusal> {
+        Ok(Diagnosis { interface: "fake0".into(), frames_seen: request.seconds, ..Diagnosis::default() })
+    }
 }
 
 #[test]
@@ -209,6 +214,9 @@ fn commands_print_what_a_running_server_answers() {
     let flows = json(&["flows", "--limit", "7", "--state", "time-wait"]);
     assert_eq!((&flows["matching"], &flows["flows"][0]["state"]), (&Value::from(7), &Value::from("TIME-WAIT")));
     assert_eq!(stdout(&ask(&["drain"])), "drained: no flow is left\n");
+    assert!(stdout(&ask(&["why"])).contains("Nothing is wrong: whatever arrived was answered"));
+    assert_eq!(json(&["why", "--last", "1m"])["frames_seen"], 60);
+    assert_eq!(ask(&["why", "--last", "61s"]).status.code(), Some(2));
 
     let here = std::env::current_dir().unwrap();
     let reloaded = json(&["reload", "--listen", "80=http:body", "--listen", "81=close"]);

@@ -1,4 +1,4 @@
-//! The other end of the control socket: what `stats`, `flows`, `reload` and `drain` use.
+//! The other end of the control socket: what `stats`, `flows`, `reload`, `drain` and `why` use.
 
 use super::protocol::{DrainRequest, Refusal, Request, parse_answer};
 use serde::Deserialize;
@@ -68,7 +68,7 @@ pub fn call<T: for<'de> Deserialize<'de>>(path: &Path, request: &Request) -> Res
 fn exchange(stream: &mut UnixStream, request: &Request) -> io::Result<Vec<u8>> {
     let asked = match request {
         Request::Drain(DrainRequest { timeout_ms }) => Duration::from_millis(*timeout_ms),
-        Request::Stats {} | Request::Flows(_) | Request::Reload(_) => Duration::ZERO,
+        Request::Stats {} | Request::Flows(_) | Request::Reload(_) | Request::Why(_) => Duration::ZERO,
     };
     stream.set_read_timeout(Some(asked + ANSWER_PATIENCE))?;
     stream.set_write_timeout(Some(ANSWER_PATIENCE))?;

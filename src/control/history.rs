@@ -31,16 +31,9 @@ impl History {
         self.kept.push_back(stats);
     }
 
-    /// The newest report that is at least `seconds` older than `uptime_s`; the oldest if none is.
+    /// The newest report that is at least `seconds` older than `uptime_s`; `None` if the server has not run for that long.
     pub fn before(&self, uptime_s: f64, seconds: f64) -> Option<&Stats> {
-        let old_enough = |stats: &&Stats| uptime_s - stats.uptime_s >= seconds;
-        self.kept.iter().rev().find(old_enough).or_else(|| self.kept.front())
-    }
-
-    /// The greatest gap between two neighbouring reports since `from_s`, beyond the step that there should be, in seconds.
-    pub fn longest_delay_s(&self, from_s: f64) -> f64 {
-        let kept = self.kept.iter().zip(self.kept.iter().skip(1)).filter(|(_, later)| later.uptime_s > from_s);
-        kept.map(|(earlier, later)| later.uptime_s - earlier.uptime_s - STEP_S).fold(0.0, f64::max)
+        self.kept.iter().rev().find(|stats| uptime_s - stats.uptime_s >= seconds)
     }
 }
 
@@ -65,16 +58,10 @@ mod tests {
     }
 
     #[test]
-    fn the_report_of_some_seconds_ago_is_the_newest_that_is_as_old_or_else_the_oldest() {
+    fn the_report_of_some_seconds_ago_is_the_newest_that_is_as_old() {
         let history = history(&[1.0, 2.0, 3.0]);
         let at = |seconds| history.before(4.5, seconds).map(|stats| stats.uptime_s);
-        assert_eq!((at(0.0), at(1.5), at(2.0), at(9.0)), (Some(3.0), Some(3.0), Some(2.0), Some(1.0)));
+        assert_eq!((at(0.0), at(1.5), at(2.0), at(9.0)), (Some(3.0), Some(3.0), Some(2.0), None));
         assert!(History::default().before(4.5, 1.0).is_none());
-    }
-
-    #[test]
-    fn a_delay_is_what_a_report_came_late() {
-        let history = history(&[1.0, 2.0, 3.5, 4.5]);
-        assert_eq!((history.longest_delay_s(0.0), history.longest_delay_s(3.5)), (0.5, 0.0));
     }
 }

@@ -5,7 +5,7 @@ use super::crew::{Crew, CrewError};
 use super::history::History;
 use super::meter::Meter;
 use super::preflight::Preflight;
-use super::protocol::{DrainRequest, ErrorCode, FlowsRequest, Refusal, ReloadRequest};
+use super::protocol::{DrainRequest, ErrorCode, FlowsRequest, Refusal, ReloadRequest, WhyRequest};
 use super::roster::Roster;
 use super::socket::Handler;
 use super::supervisor::per_worker;
@@ -15,19 +15,23 @@ use crate::observe::identity::{Readings, identities};
 use crate::observe::report::{
     Drained, Figures, FlowRow, Flows, Ledgers, ListenerReport, Mode, Reloaded, Setting, Stats, Values, WorkerReport,
 };
+use crate::observe::why::{Diagnosis, diagnose};
 use crate::steer::{SteerError, Steering};
 use crate::tcp::config::TcpConfig;
 use crate::tcp::state::State;
 use crate::worker::clock::{Clock, MonotonicClock};
 use crate::worker::report::Report;
 use rustix::time::{ClockId, clock_gettime};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Over how long a rate is estimated.
 const RATE_S: f64 = 0.2;
+
+/// A round of the control thread that begins later than this was kept from running.
+const CONTROL_LATE: Duration = Duration::from_millis(50);
 
 /// How often a drain looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -85,6 +89,8 @@ pub struct Office {
     started: Instant,
     clock: MonotonicClock,
     history: Mutex<History>,
+    /// Nanoseconds by which rounds of the control thread began late.
+    control_late_ns: AtomicU64,
     /// Written once, when the workers are stopped.
     crew: RwLock<Crew>,
     rules: Mutex<Rules>,
@@ -110,6 +116,7 @@ impl Office {
             started: Instant::now(),
             clock,
             history: Mutex::default(),
+            control_late_ns: AtomicU64::new(0),
             crew: RwLock::new(crew),
             rules: Mutex::new(rules),
             draining: AtomicBool::new(false),
@@ -129,6 +136,14 @@ impl Office {
     fn history(&self) -> MutexGuard<'_, History> {
         // It is a list that is pushed to: no panic leaves it half done.
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A round of the control thread began so much later than it was to.
+    pub fn note_late(&self, late: Duration) {
+        if late > CONTROL_LATE {
+            // Relaxed: a count with one writer, it guards no other memory.
+            self.control_late_ns.fetch_add(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
     }
 
     /// Keeps a report if one is due.
@@ -191,6 +206,7 @@ impl Office {
             setting: Setting {
                 since_boot_s: seconds(ClockId::Boottime),
                 time_of_day_s: seconds(ClockId::Realtime),
+                control_late_ns: self.control_late_ns.load(Ordering::Relaxed),
                 ..self.setting
             },
             draining: self.draining.load(Ordering::Relaxed),
@@ -371,6 +387,13 @@ impl Handler for Office {
             limits: names(&changes.limits),
             needs_restart: names(&changes.needs_restart),
         })
+    }
+
+    fn why(&self, request: &WhyRequest) -> Result<Diagnosis, Refusal> {
+        let after = self.report();
+        #[expect(clippy::cast_precision_loss, reason = "at most a minute")]
+        let before = self.history().before(after.uptime_s, request.seconds as f64).cloned();
+        Ok(diagnose(before.as_ref(), &after))
     }
 
     /// Connections that only wait out their TIME-WAIT are not waited for: nothing can be lost with them.

@@ -20,6 +20,9 @@ pub const MAX_FLOWS_LIMIT: u32 = 10_000;
 /// How long a drain waits at most, in milliseconds: an hour.
 pub const MAX_DRAIN_TIMEOUT_MS: u64 = 3_600_000;
 
+/// How many seconds can be looked back at: what the server keeps.
+pub const MAX_WHY_SECONDS: u64 = 60;
+
 /// The names that a flow's state can have (RFC 9293 3.3.2); LISTEN and CLOSED have no flow.
 pub const STATES: [&str; 9] = [
     "SYN-SENT",
@@ -45,6 +48,22 @@ pub enum Request {
     Reload(ReloadRequest),
     /// Accept nothing more and wait for the flows to end; answered with `Drained`.
     Drain(DrainRequest),
+    /// What the last seconds say about why connections fail or are slow; answered with `Diagnosis`.
+    Why(WhyRequest),
+}
+
+/// Which seconds to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WhyRequest {
+    /// How many of the last, from 1 to [`MAX_WHY_SECONDS`].
+    pub seconds: u64,
+}
+
+impl Default for WhyRequest {
+    fn default() -> Self {
+        Self { seconds: 10 }
+    }
 }
 
 /// Which flows to list.
@@ -164,7 +183,12 @@ impl Request {
             Request::Drain(DrainRequest { timeout_ms }) if *timeout_ms > MAX_DRAIN_TIMEOUT_MS => {
                 Err(format!("timeout_ms {timeout_ms} is more than {MAX_DRAIN_TIMEOUT_MS}"))
             }
-            Request::Flows(_) | Request::Drain(_) | Request::Stats {} | Request::Reload(_) => Ok(self),
+            Request::Why(WhyRequest { seconds }) if !(1..=MAX_WHY_SECONDS).contains(seconds) => {
+                Err(format!("seconds {seconds} must be from 1 to {MAX_WHY_SECONDS}"))
+            }
+            Request::Flows(_) | Request::Drain(_) | Request::Stats {} | Request::Reload(_) | Request::Why(_) => {
+                Ok(self)
+            }
         }
     }
 
@@ -239,6 +263,7 @@ mod tests {
                 r#"{"v":1,"cmd":"reload","config":null,"listen":[],"deny":["::/0"]}"#,
             ),
             (Request::Drain(DrainRequest { timeout_ms: 7 }), r#"{"v":1,"cmd":"drain","timeout_ms":7}"#),
+            (Request::Why(WhyRequest { seconds: 3 }), r#"{"v":1,"cmd":"why","seconds":3}"#),
         ];
         for (request, line) in requests {
             assert_eq!(request.line(), line);
@@ -264,6 +289,7 @@ mod tests {
             (r#"{"v":1,"cmd":"flows","limit":10001}"#, ErrorCode::Malformed, "more than 10000"),
             (r#"{"v":1,"cmd":"flows","state":"OPEN"}"#, ErrorCode::Malformed, "state OPEN must be one of SYN-SENT"),
             (r#"{"v":1,"cmd":"drain","timeout_ms":3600001}"#, ErrorCode::Malformed, "more than 3600000"),
+            (r#"{"v":1,"cmd":"why","seconds":61}"#, ErrorCode::Malformed, "must be from 1 to 60"),
         ];
         for (line, code, reason) in mistakes {
             let refusal = Request::parse(line.as_bytes()).unwrap_err();

@@ -5,8 +5,11 @@
 //! control threads: it may lock and wait, and must never make a worker wait.
 
 use super::config::CONTROL_DIRECTORY;
-use super::protocol::{DrainRequest, ErrorCode, FlowsRequest, Refusal, ReloadRequest, Request, answer_line};
+use super::protocol::{
+    DrainRequest, ErrorCode, FlowsRequest, Refusal, ReloadRequest, Request, WhyRequest, answer_line,
+};
 use crate::observe::report::{Drained, Flows, Reloaded, Stats};
+use crate::observe::why::Diagnosis;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, FlockOperation, Mode, access, fchmod, flock};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
@@ -65,6 +68,13 @@ pub trait Handler: Send + Sync {
     ///
     /// Why it does not drain.
     fn drain(&self, request: &DrainRequest) -> Result<Drained, Refusal>;
+
+    /// What the last seconds say about why connections fail or are slow.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be told now.
+    fn why(&self, request: &WhyRequest) -> Result<Diagnosis, Refusal>;
 }
 
 /// Why there is no control socket.
@@ -305,6 +315,7 @@ fn serve(stream: &UnixStream, stopped: &UnixStream, handler: &dyn Handler) {
         Ok(Request::Flows(request)) => answer_line(handler.flows(&request)),
         Ok(Request::Reload(request)) => answer_line(handler.reload(&request)),
         Ok(Request::Drain(request)) => answer_line(handler.drain(&request)),
+        Ok(Request::Why(request)) => answer_line(handler.why(&request)),
         Err(refusal) => answer_line::<()>(Err(refusal)),
     };
     answer(stream, &line);
@@ -381,6 +392,10 @@ mod tests {
         fn drain(&self, request: &DrainRequest) -> Result<Drained, Refusal> {
             thread::sleep(Duration::from_millis(request.timeout_ms));
             Ok(Drained { remaining: request.timeout_ms })
+        }
+
+        fn why(&self, request: &WhyRequest) -> Result<Diagnosis, Refusal> {
+            Ok(Diagnosis { frames_seen: request.seconds, ..Diagnosis::default() })
         }
     }
 

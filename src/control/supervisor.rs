@@ -235,7 +235,10 @@ fn wait(office: &Office, happened: &Receiver<Event>, duration: Option<Duration>)
     let started = Instant::now();
     loop {
         let left = duration.map_or(ROUND, |duration| duration.saturating_sub(started.elapsed()).min(ROUND));
-        match happened.recv_timeout(left) {
+        let asleep = Instant::now();
+        let event = happened.recv_timeout(left);
+        office.note_late(asleep.elapsed().saturating_sub(left));
+        match event {
             Ok(Event::Signal) => return EndedBy::Signal,
             Ok(Event::WorkerEnded(queue)) => {
                 tracing::error!(queue, "the worker has ended; serving stops");

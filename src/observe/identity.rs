@@ -71,11 +71,23 @@ impl Identity {
     }
 }
 
+/// What became of each frame that the steering program saw: the counters behind `seen`, up to `redirected`. Those behind that
+/// count something else (bpf/contract.h).
+pub fn outcomes(steering: &Values) -> impl Iterator<Item = (&str, u64)> {
+    let mut is_behind = false;
+    let up_to_redirected = move |(name, _): &(&str, u64)| {
+        let goes_on = !is_behind;
+        is_behind |= *name == "redirected";
+        goes_on
+    };
+    steering.iter().take_while(up_to_redirected).filter(|(name, _)| *name != "seen")
+}
+
 /// All identities of a report, those over everything first and then queue by queue.
 pub fn identities(stats: &Stats, readings: &Readings) -> Vec<Identity> {
     let running = u64::from(readings.running);
     let steering = |name| stats.steering.get(name).unwrap_or(0);
-    let outcomes = stats.steering.iter().filter(|(name, _)| *name != "seen").map(|(_, count)| count).sum();
+    let outcomes = outcomes(&stats.steering).map(|(_, count)| count).sum();
     let interface = stats.interface_counters.get("rx_packets").unwrap_or(0);
     let sum = |names: fn(&Figures) -> u64| stats.workers.iter().map(|worker| names(&worker.figures)).sum::<u64>();
     let in_rings = sum(|figures| figures.ledger.get("fill").unwrap_or(0));
@@ -183,7 +195,7 @@ mod tests {
         };
         Stats {
             interface_counters: values(&[("rx_packets", 100)]),
-            steering: values(&[("seen", 100), ("pass_not_ip", 10), ("redirected", 90)]),
+            steering: values(&[("seen", 100), ("pass_not_ip", 10), ("redirected", 90), ("syn_buckets", 7)]),
             workers: vec![WorkerReport { queue: 3, core: None, figures }],
             ..Stats::default()
         }

@@ -3,6 +3,7 @@
 //! Names follow the Prometheus conventions: `handfast_` first, base units, `_total` behind counters. Values are those of one
 //! report; nothing is kept between two of them, so there is no registry. What is not here: HTTP (control).
 
+use super::identity::outcomes;
 use super::report::{Figures, Stats, Values};
 use super::text::endpoint;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
@@ -103,15 +104,13 @@ fn about_a_worker(queue: &str, figures: &Figures, families: &mut Families) {
 
 fn about_the_way_in(stats: &Stats, families: &mut Families) {
     families.counters("interface", &stats.interface_counters, &[]);
-    families.each(&stats.steering, |families, outcome, count| {
-        let count = number(count);
-        if outcome == "seen" {
-            families.counter("handfast_steering_seen_total", "Frames that the steering program ran for.", &[], count);
-        } else {
-            let help = "Frames by what the steering program did with them.";
-            families.counter("handfast_steering_frames_total", help, &[("outcome", outcome)], count);
-        }
+    let outcomes: Values = outcomes(&stats.steering).map(|(name, count)| (name.to_owned(), count)).collect();
+    let help = "Frames by what the steering program did with them.";
+    families.each(&outcomes, |families, outcome, count| {
+        families.counter("handfast_steering_frames_total", help, &[("outcome", outcome)], number(count));
     });
+    let others = stats.steering.iter().filter(|(name, _)| outcomes.get(name).is_none());
+    families.counters("steering", &others.map(|(name, count)| (name.to_owned(), count)).collect(), &[]);
     for identity in &stats.identities {
         let queue = identity.queue.map(|queue| queue.to_string()).unwrap_or_default();
         let labels: Labels<'_> = &[("identity", &identity.name), ("queue", &queue)];

@@ -16,3 +16,4 @@ pub mod number;
 pub mod page;
 pub mod report;
 pub mod text;
+pub mod why;

@@ -182,6 +182,8 @@ pub struct Setting {
     pub since_boot_s: f64,
     /// The time of day, in seconds since 1970.
     pub time_of_day_s: f64,
+    /// Nanoseconds by which rounds of the control thread began late, those only that began more than 50 ms late.
+    pub control_late_ns: u64,
 }
 
 /// One listener.

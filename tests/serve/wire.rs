@@ -3,7 +3,6 @@
 //!
 //! The frames are made without the library's own code for headers and checksums: a bug must not agree with itself. They
 //! come from addresses that the client's kernel does not own, so it answers nothing to what they bring about.
-
 #![allow(dead_code, reason = "not every test program that takes this file in uses all of it")]
 
 use std::fs::{self, File};
@@ -124,13 +123,34 @@ impl Hand {
             completion_ring: 64,
             ..XskConfig::new("hf-client", 0)
         };
+        Self::with(world, config)
+    }
+
+    /// With a socket of its own making.
+    pub fn with(world: &World, config: XskConfig) -> Self {
         Self { port: world.in_client(|| XskPort::open(&config)).unwrap() }
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
+        self.queue(bytes);
+        self.flush();
+    }
+
+    /// Sends many frames, as few at a time as fit a veth's ring.
+    pub fn send_all(&mut self, frames: &[Vec<u8>]) {
+        for some in frames.chunks(16) {
+            some.iter().for_each(|bytes| self.queue(bytes));
+            self.flush();
+        }
+    }
+
+    fn queue(&mut self, bytes: &[u8]) {
         let mut frame = self.port.take_free().expect("frames come back as fast as they are sent here");
         self.port.bytes_mut(&mut frame)[..bytes.len()].copy_from_slice(bytes);
         self.port.transmit(frame, bytes.len());
+    }
+
+    fn flush(&mut self) {
         self.port.flush();
         wait_for("a frame sent", || {
             self.port.flush();

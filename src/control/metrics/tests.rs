@@ -1,8 +1,9 @@
 //! The metrics' server over real sockets: what it answers, its limits, and how it fails to start.
 
 use super::*;
-use crate::control::protocol::{DrainRequest, FlowsRequest, Refusal, ReloadRequest};
+use crate::control::protocol::{DrainRequest, FlowsRequest, Refusal, ReloadRequest, WhyRequest};
 use crate::observe::report::{Drained, Flows, Reloaded, tests::example};
+use crate::observe::why::Diagnosis;
 
 /// Always the same report.
 struct Same(Stats);
@@ -22,6 +23,10 @@ impl Handler for Same {
 
     fn drain(&self, _: &DrainRequest) -> Result<Drained, Refusal> {
         Ok(Drained::default())
+    }
+
+    fn why(&self, _: &WhyRequest) -> Result<Diagnosis, Refusal> {
+        Ok(Diagnosis::default())
     }
 }
 
