@@ -3,7 +3,8 @@
 
 use handfast::verdict::DropReason;
 use handfast::wire::ether::ETHER_LEN;
-use handfast::wire::parse::{PartialChecksums, parse};
+use handfast::wire::parse::{PartialChecksums, parse, parse_stepwise};
+use handfast::wire::plain;
 use handfast::wire::reply::{Addressing, MAX_HEADER_LEN, Reply, StreamPiece, write};
 use handfast::wire::segment::{Control, Segment};
 use handfast::wire::seq::SeqNum;
@@ -32,6 +33,9 @@ pub fn check(data: &[u8]) {
 }
 
 fn check_as_it_is(frame: &[u8]) {
+    if let Some(segment) = plain::parse(frame) {
+        assert_eq!(parse_stepwise(frame, PartialChecksums::Refuse), Ok(segment), "read at once, and step by step");
+    }
     let strict = parse(frame, PartialChecksums::Refuse);
     let lenient = parse(frame, PartialChecksums::Accept);
     match (strict, lenient) {

@@ -3,7 +3,6 @@
 //! M is a clock of 4 microseconds, F is SipHash-2-4 with a secret drawn at start. So the numbers of one four-tuple grow with
 //! time, which TIME-WAIT relies on, and those of another tell nothing about them.
 
-use core::hash::Hasher;
 use siphasher::sip::SipHasher24;
 
 use crate::time::Now;
@@ -28,12 +27,23 @@ impl IsnGenerator {
     /// The initial sequence number of a connection `tuple` that opens `now`.
     #[expect(clippy::cast_possible_truncation, reason = "sequence numbers and the clock are modulo 2^32")]
     pub fn isn(&self, tuple: &FourTuple, now: Now) -> SeqNum {
-        let mut hasher = self.hasher;
-        hasher.write(&tuple.local_addr.0);
-        hasher.write(&tuple.remote_addr.0);
-        hasher.write_u16(tuple.local_port);
-        hasher.write_u16(tuple.remote_port);
-        SeqNum((now.0 / CLOCK_NANOS) as u32) + hasher.finish() as u32
+        // At once: fed piece by piece, the hasher takes three times as long. An IPv4 address is its last four bytes, and the
+        // length of what is hashed keeps the families apart.
+        let ports = (u32::from(tuple.local_port) << 16 | u32::from(tuple.remote_port)).to_ne_bytes();
+        let hash = if tuple.is_v4() {
+            let mut bytes = [0; 12];
+            bytes[..4].copy_from_slice(&tuple.local_addr.v4_octets());
+            bytes[4..8].copy_from_slice(&tuple.remote_addr.v4_octets());
+            bytes[8..].copy_from_slice(&ports);
+            self.hasher.hash(&bytes)
+        } else {
+            let mut bytes = [0; 36];
+            bytes[..16].copy_from_slice(&tuple.local_addr.0);
+            bytes[16..32].copy_from_slice(&tuple.remote_addr.0);
+            bytes[32..].copy_from_slice(&ports);
+            self.hasher.hash(&bytes)
+        };
+        SeqNum((now.0 / CLOCK_NANOS) as u32) + hash as u32
     }
 }
 

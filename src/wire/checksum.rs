@@ -5,25 +5,49 @@
 
 use super::tuple::FourTuple;
 
+/// TCP's number in IP headers and the pseudo-header.
+pub(super) const PROTOCOL_TCP: u16 = 6;
+
 /// A running sum: words in native byte order, carries not yet folded in.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum(u64);
 
 impl Sum {
+    /// The sum of three words given in host order, made where this is compiled.
+    pub const fn of_words(words: [u16; 3]) -> Self {
+        let [a, b, c] = words;
+        Self(a.to_be() as u64 + b.to_be() as u64 + c.to_be() as u64)
+    }
+
     /// Adds bytes that start at an even offset of the summed data. An odd last byte is padded with zero.
     #[must_use]
     pub fn bytes(self, bytes: &[u8]) -> Sum {
-        let mut sum = self.0;
-        let mut chunks = bytes.chunks_exact(8);
-        for chunk in &mut chunks {
-            let mut word = [0; 8];
-            word.copy_from_slice(chunk);
-            sum = add(sum, u64::from_ne_bytes(word));
+        let (words, rest) = bytes.as_chunks::<8>();
+        let sum = words.iter().fold(self.0, |sum, word| add(sum, u64::from_ne_bytes(*word)));
+        Sum(sum).short(rest)
+    }
+
+    /// Adds fewer than eight bytes: a header ends in four, a payload anywhere.
+    #[inline(always)]
+    fn short(self, bytes: &[u8]) -> Sum {
+        let (mut sum, mut rest) = (self.0, bytes);
+        if let Some((word, after)) = rest.split_first_chunk::<4>() {
+            (sum, rest) = (add(sum, u64::from(u32::from_ne_bytes(*word))), after);
         }
-        let rest = chunks.remainder();
-        let mut word = [0; 8];
-        word[..rest.len()].copy_from_slice(rest);
-        Sum(add(sum, u64::from_ne_bytes(word)))
+        if let Some((word, after)) = rest.split_first_chunk::<2>() {
+            (sum, rest) = (add(sum, u64::from(u16::from_ne_bytes(*word))), after);
+        }
+        if let [last] = rest {
+            sum = add(sum, u64::from(u16::from_ne_bytes([*last, 0])));
+        }
+        Sum(sum)
+    }
+
+    /// Adds bytes whose number is known where this is compiled, as those of a header.
+    #[must_use]
+    #[inline(always)]
+    pub fn array<const N: usize>(self, bytes: &[u8; N]) -> Sum {
+        self.bytes(bytes)
     }
 
     /// Adds one 16-bit word given in host order.
@@ -32,16 +56,25 @@ impl Sum {
         Sum(add(self.0, u64::from(word.to_be())))
     }
 
+    /// Adds one 32-bit word given in host order.
+    #[must_use]
+    pub fn double_word(self, word: u32) -> Sum {
+        Sum(add(self.0, u64::from(word.to_be())))
+    }
+
+    /// Adds what another sum holds.
+    #[must_use]
+    pub fn sum(self, other: Sum) -> Sum {
+        Sum(add(self.0, other.0))
+    }
+
     /// The folded sum in host order, not complemented.
     #[expect(clippy::cast_possible_truncation, reason = "the upper bits were folded in")]
     pub fn fold(self) -> u16 {
-        let mut sum = self.0;
-        sum = (sum >> 32) + (sum & 0xffff_ffff);
-        sum = (sum >> 32) + (sum & 0xffff_ffff);
-        sum = (sum >> 16) + (sum & 0xffff);
-        sum = (sum >> 16) + (sum & 0xffff);
-        sum = (sum >> 16) + (sum & 0xffff);
-        u16::from_be(sum as u16)
+        // Added to itself with its halves exchanged, a number has in its upper half the sum of both, the carry gone round.
+        let half = (self.0.wrapping_add(self.0.rotate_left(32)) >> 32) as u32;
+        let quarter = (half.wrapping_add(half.rotate_left(16)) >> 16) as u16;
+        u16::from_be(quarter)
     }
 
     /// The value for a checksum field.
@@ -51,6 +84,7 @@ impl Sum {
 }
 
 /// Ones' complement addition of 64-bit words: the carry goes round.
+#[inline(always)]
 fn add(a: u64, b: u64) -> u64 {
     let (sum, carry) = a.overflowing_add(b);
     sum + u64::from(carry)
@@ -60,13 +94,13 @@ fn add(a: u64, b: u64) -> u64 {
 ///
 /// Direction does not matter: the sum of both addresses is the same either way.
 pub fn pseudo_header(tuple: &FourTuple, tcp_len: u16) -> Sum {
-    const PROTOCOL_TCP: u16 = 6;
-    let sum = Sum::default().word(PROTOCOL_TCP).word(tcp_len);
-    if tuple.is_v4() {
-        sum.bytes(&tuple.local_addr.0[12..]).bytes(&tuple.remote_addr.0[12..])
-    } else {
-        sum.bytes(&tuple.local_addr.0).bytes(&tuple.remote_addr.0)
-    }
+    addresses(tuple).word(PROTOCOL_TCP).word(tcp_len)
+}
+
+/// Sum of both addresses. Of an IPv4 address all sixteen bytes are added: what precedes the four adds up to 0xffff, which is
+/// zero in ones' complement.
+pub fn addresses(tuple: &FourTuple) -> Sum {
+    Sum::default().array(&tuple.local_addr.0).array(&tuple.remote_addr.0)
 }
 
 #[cfg(test)]

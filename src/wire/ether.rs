@@ -69,11 +69,12 @@ impl Ether {
     /// # Errors
     ///
     /// [`DropReason::Truncated`] if the frame ends within it.
+    #[inline]
     pub fn parse(frame: &[u8]) -> Result<Self, DropReason> {
         let header: &[u8; ETHER_LEN] = frame.first_chunk().ok_or(DropReason::Truncated)?;
-        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *header;
+        let [dst, src] = macs(header);
         let mut tags = VlanTags::default();
-        let mut ethertype = u16::from_be_bytes([t0, t1]);
+        let mut ethertype = u16::from_be_bytes([header[12], header[13]]);
         let mut at = ETHER_LEN;
         while ethertype == TYPE_8021Q || ethertype == TYPE_8021AD {
             let tci = be16(frame, at).ok_or(DropReason::Truncated)?;
@@ -83,7 +84,7 @@ impl Ether {
             ethertype = be16(frame, at + 2).ok_or(DropReason::Truncated)?;
             at += TAG_LEN;
         }
-        Ok(Self { dst: [d0, d1, d2, d3, d4, d5], src: [s0, s1, s2, s3, s4, s5], tags, ethertype })
+        Ok(Self { dst, src, tags, ethertype })
     }
 
     /// Length of the header with its tags in bytes.
@@ -96,9 +97,15 @@ impl Ether {
     /// # Panics
     ///
     /// If `frame` is shorter than that: frames have room for the largest header.
+    #[inline]
     pub fn write(&self, frame: &mut [u8]) -> usize {
-        frame[..6].copy_from_slice(&self.dst);
-        frame[6..12].copy_from_slice(&self.src);
+        let header: &mut [u8; ETHER_LEN] = frame.first_chunk_mut().expect("a frame has room for its header");
+        header[..6].copy_from_slice(&self.dst);
+        header[6..12].copy_from_slice(&self.src);
+        if self.tags.count == 0 {
+            header[12..].copy_from_slice(&self.ethertype.to_be_bytes());
+            return ETHER_LEN;
+        }
         let mut at = 12;
         for i in 0..usize::from(self.tags.count) {
             let tpid = if self.tags.service >> i & 1 == 1 { TYPE_8021AD } else { TYPE_8021Q };
@@ -109,6 +116,13 @@ impl Ether {
         frame[at..at + 2].copy_from_slice(&self.ethertype.to_be_bytes());
         at + 2
     }
+}
+
+/// Destination and source.
+#[inline(always)]
+fn macs(header: &[u8; ETHER_LEN]) -> [Mac; 2] {
+    let (macs, _) = header.as_chunks::<6>();
+    [macs[0], macs[1]]
 }
 
 #[cfg(test)]

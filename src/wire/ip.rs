@@ -2,7 +2,6 @@
 
 use core::ops::Range;
 
-use super::be16;
 use super::checksum::Sum;
 use super::tuple::{Addr, FourTuple};
 use crate::verdict::DropReason;
@@ -18,6 +17,12 @@ pub const MAX_EXTENSION_HEADERS: usize = 8;
 const PROTOCOL_TCP: u8 = 6;
 /// TTL and hop limit of what we send.
 const HOP_LIMIT: u8 = 64;
+const IPV4_LEN_FIELD: u16 = 20;
+/// An IPv4 header up to its addresses. Version and length, DSCP and ECN; identification 0 with DF set is an atomic datagram
+/// (RFC 6864 4.1); total length and checksum are to be filled in.
+const IPV4_TEMPLATE: [u8; 12] = [0x45, 0, 0, 0, 0, 0, 0x40, 0, HOP_LIMIT, PROTOCOL_TCP, 0, 0];
+/// The sum of the template.
+const IPV4_CONSTANT: Sum = Sum::of_words([0x4500, 0x4000, 0x4006]);
 
 /// What the network layer says about a TCP segment.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,6 +40,7 @@ pub struct Packet {
 /// # Errors
 ///
 /// The reason why it is not a whole TCP segment.
+#[inline]
 pub fn parse_ipv4(packet: &[u8]) -> Result<Packet, DropReason> {
     let header: &[u8; IPV4_LEN] = packet.first_chunk().ok_or(DropReason::Truncated)?;
     let header_len = usize::from(header[0] & 0x0f) * 4;
@@ -46,7 +52,9 @@ pub fn parse_ipv4(packet: &[u8]) -> Result<Packet, DropReason> {
     if packet.len() < total_len {
         return Err(DropReason::Truncated);
     }
-    if Sum::default().bytes(with_options).fold() != 0xffff {
+    // The plain header is the rule; its length is known here, so its sum takes no loop.
+    let sum = if header_len == IPV4_LEN { Sum::default().array(header) } else { Sum::default().bytes(with_options) };
+    if sum.fold() != 0xffff {
         return Err(DropReason::BadIpv4Checksum);
     }
     let more_fragments_or_offset = u16::from_be_bytes([header[6], header[7]]) & 0x3fff;
@@ -66,8 +74,8 @@ pub fn parse_ipv4(packet: &[u8]) -> Result<Packet, DropReason> {
 
 /// True for an address that one end of a connection can have: not "this network", loopback, multicast, reserved or
 /// broadcast (RFC 1122 3.2.1.3).
-fn is_unicast_v4(addr: [u8; 4]) -> bool {
-    !matches!(addr[0], 0 | 127 | 224..=255)
+pub(super) fn is_unicast_v4(addr: [u8; 4]) -> bool {
+    (addr[0].wrapping_sub(1) < 223) & (addr[0] != 127)
 }
 
 /// Reads an IPv6 packet that starts at the first byte, over its extension headers.
@@ -97,9 +105,9 @@ pub fn parse_ipv6(packet: &[u8]) -> Result<Packet, DropReason> {
 
 /// True for an address that one end of a connection can have: not unspecified, loopback, multicast or IPv4-mapped
 /// (RFC 4291 2.5, 2.7; RFC 4942 2.2).
-fn is_unicast_v6(addr: &Addr) -> bool {
-    let unspecified_or_loopback = addr.0[..15].iter().all(|b| *b == 0) && addr.0[15] <= 1;
-    !unspecified_or_loopback && addr.0[0] != 0xff && !addr.is_v4()
+pub(super) fn is_unicast_v6(addr: &Addr) -> bool {
+    // The unspecified and the loopback address are 0 and 1.
+    (u128::from_be_bytes(addr.0) > 1) & (addr.0[0] != 0xff) & !addr.is_v4()
 }
 
 /// Walks from the fixed header to TCP and returns the offset of the TCP header.
@@ -141,36 +149,30 @@ fn skip_extension_headers(packet: &[u8], first: u8) -> Result<usize, DropReason>
 }
 
 /// Writes a plain IPv4 or IPv6 header for a TCP segment of `tcp_len` bytes from our end of `tuple` to the peer's, and
-/// returns its length.
+/// returns its length. `addresses` is the sum of the tuple's addresses.
 ///
 /// # Panics
 ///
 /// If `out` is shorter than the header, or the packet longer than 65,535 bytes: a frame has room for the one and never
 /// for the other.
-pub fn write(out: &mut [u8], tuple: &FourTuple, tcp_len: usize) -> usize {
+#[inline]
+pub fn write(out: &mut [u8], tuple: &FourTuple, tcp_len: u16, addresses: Sum) -> usize {
     if tuple.is_v4() {
-        let total_len = u16::try_from(IPV4_LEN + tcp_len).expect("a frame holds less than 64 KiB");
-        let header = &mut out[..IPV4_LEN];
-        // Version and length, DSCP and ECN; identification 0 with DF set is an atomic datagram (RFC 6864 4.1).
-        header[..12].copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0x40, 0, HOP_LIMIT, PROTOCOL_TCP, 0, 0]);
+        let header: &mut [u8; IPV4_LEN] = out.first_chunk_mut().expect("a frame has room for its headers");
+        let total_len = IPV4_LEN_FIELD.checked_add(tcp_len).expect("a frame holds less than 64 KiB");
+        let checksum = addresses.sum(IPV4_CONSTANT).word(total_len).checksum();
+        header[..12].copy_from_slice(&IPV4_TEMPLATE);
         header[2..4].copy_from_slice(&total_len.to_be_bytes());
+        header[10..12].copy_from_slice(&checksum.to_be_bytes());
         header[12..16].copy_from_slice(&tuple.local_addr.v4_octets());
         header[16..20].copy_from_slice(&tuple.remote_addr.v4_octets());
-        let checksum = Sum::default().bytes(header).checksum();
-        header[10..12].copy_from_slice(&checksum.to_be_bytes());
         IPV4_LEN
     } else {
-        let payload_len = u16::try_from(tcp_len).expect("a frame holds less than 64 KiB");
-        let header = &mut out[..IPV6_LEN];
+        let header: &mut [u8; IPV6_LEN] = out.first_chunk_mut().expect("a frame has room for its headers");
         header[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, 0, PROTOCOL_TCP, HOP_LIMIT]);
-        header[4..6].copy_from_slice(&payload_len.to_be_bytes());
+        header[4..6].copy_from_slice(&tcp_len.to_be_bytes());
         header[8..24].copy_from_slice(&tuple.local_addr.0);
         header[24..40].copy_from_slice(&tuple.remote_addr.0);
         IPV6_LEN
     }
-}
-
-/// The two ports at the start of a TCP header, source first. `None` if there are fewer than four bytes.
-pub fn ports(tcp: &[u8]) -> Option<(u16, u16)> {
-    Some((be16(tcp, 0)?, be16(tcp, 2)?))
 }

@@ -13,6 +13,7 @@ pub mod ether;
 pub mod ip;
 pub mod options;
 pub mod parse;
+pub mod plain;
 pub mod reply;
 pub mod segment;
 pub mod seq;
@@ -29,4 +30,16 @@ fn be16(bytes: &[u8], at: usize) -> Option<u16> {
 /// Reads four bytes in network order. `None` past the end.
 fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// A field of a header, whose offset is known where this is compiled.
+#[inline(always)]
+fn word16<const N: usize>(header: &[u8; N], at: usize) -> u16 {
+    u16::from_be_bytes([header[at], header[at + 1]])
+}
+
+/// [`word16`] for 32 bits.
+#[inline(always)]
+fn word32<const N: usize>(header: &[u8; N], at: usize) -> u32 {
+    u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
 }

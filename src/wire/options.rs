@@ -24,6 +24,9 @@ pub const MAX_WINDOW_SHIFT: u8 = 14;
 /// Most bytes that options take in a TCP header.
 pub const MAX_OPTIONS_LEN: usize = 40;
 
+/// Words that the options written here take at most.
+const MAX_WRITTEN_WORDS: usize = 5;
+
 const END: u8 = 0;
 const NOP: u8 = 1;
 const MSS: u8 = 2;
@@ -33,8 +36,16 @@ const TIMESTAMPS: u8 = 8;
 
 impl Options {
     /// Reads the option bytes of a TCP header. A repeated option counts as its last occurrence.
+    #[inline]
     pub fn parse(mut bytes: &[u8]) -> Self {
         let mut options = Self::default();
+        // Of the segments behind a SYN nearly all have none, or the timestamps in the layout of RFC 7323 appendix A.
+        if let [NOP, NOP, TIMESTAMPS, 10, times @ ..] = bytes
+            && times.len() == 8
+        {
+            options.timestamps = be32(times, 0).zip(be32(times, 4));
+            return options;
+        }
         // A NOP is one byte, everything else at least two: the walk is bounded by the 40 bytes that there can be.
         while let [kind, rest @ ..] = bytes {
             match *kind {
@@ -62,49 +73,57 @@ impl Options {
         }
     }
 
-    /// Writes the options into `out`, padded to whole words, and returns the length in bytes: a multiple of 4, at most 24.
-    ///
-    /// # Panics
-    ///
-    /// If `out` is shorter than [`Options::written_len`].
-    pub fn write(&self, out: &mut [u8]) -> usize {
-        let mut at = 0;
-        let mut put = |bytes: &[u8]| {
-            out[at..at + bytes.len()].copy_from_slice(bytes);
-            at += bytes.len();
+    /// The options as 32-bit words in host order, aligned as hosts usually do; the second value says how many words there are.
+    #[inline]
+    pub fn words(&self) -> ([u32; MAX_WRITTEN_WORDS], usize) {
+        let mut words = [0; MAX_WRITTEN_WORDS];
+        let mut count = 0;
+        let mut put = |word: u32| {
+            words[count] = word;
+            count += 1;
         };
         if let Some(mss) = self.mss {
-            let [hi, lo] = mss.to_be_bytes();
-            put(&[MSS, 4, hi, lo]);
+            put(word([MSS, 4, 0, 0]) | u32::from(mss));
         }
         match (self.sack_permitted, self.timestamps.is_some()) {
-            (true, true) => put(&[SACK_PERMITTED, 2]),
-            (true, false) => put(&[NOP, NOP, SACK_PERMITTED, 2]),
-            (false, true) => put(&[NOP, NOP]),
+            (true, true) => put(word([SACK_PERMITTED, 2, TIMESTAMPS, 10])),
+            (true, false) => put(word([NOP, NOP, SACK_PERMITTED, 2])),
+            (false, true) => put(word([NOP, NOP, TIMESTAMPS, 10])),
             (false, false) => {}
         }
         if let Some((val, ecr)) = self.timestamps {
-            put(&[TIMESTAMPS, 10]);
-            put(&val.to_be_bytes());
-            put(&ecr.to_be_bytes());
+            put(val);
+            put(ecr);
         }
         if let Some(shift) = self.window_scale {
-            put(&[NOP, WINDOW_SCALE, 3, shift]);
+            put(word([NOP, WINDOW_SCALE, 3, shift]));
         }
-        at
+        (words, count)
     }
 
     /// How many bytes [`Options::write`] writes.
     pub fn written_len(&self) -> usize {
-        let mss = if self.mss.is_some() { 4 } else { 0 };
-        let sack_and_timestamps = match (self.sack_permitted, self.timestamps.is_some()) {
-            (_, true) => 12,
-            (true, false) => 4,
-            (false, false) => 0,
-        };
-        let scale = if self.window_scale.is_some() { 4 } else { 0 };
-        mss + sack_and_timestamps + scale
+        self.words().1 * 4
     }
+
+    /// Writes the options to `out` and returns how many bytes they take, a multiple of four.
+    ///
+    /// # Panics
+    ///
+    /// If `out` is shorter than that.
+    pub fn write(&self, out: &mut [u8]) -> usize {
+        let (words, count) = self.words();
+        let (places, _) = out.as_chunks_mut::<4>();
+        for (place, word) in places[..count].iter_mut().zip(words) {
+            *place = word.to_be_bytes();
+        }
+        count * 4
+    }
+}
+
+/// Four bytes of a header as a word.
+const fn word(bytes: [u8; 4]) -> u32 {
+    u32::from_be_bytes(bytes)
 }
 
 #[cfg(test)]

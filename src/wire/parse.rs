@@ -4,12 +4,12 @@
 
 use super::checksum::pseudo_header;
 use super::ether::{Ether, TYPE_IPV4, TYPE_IPV6};
-use super::ip::{parse_ipv4, parse_ipv6, ports};
+use super::ip::{parse_ipv4, parse_ipv6};
 use super::options::Options;
 use super::segment::{Control, Segment};
 use super::seq::SeqNum;
 use super::tuple::FourTuple;
-use super::{be16, be32};
+use super::{plain, word16, word32};
 use crate::verdict::DropReason;
 
 /// Length of a TCP header without options in bytes.
@@ -32,7 +32,17 @@ pub enum PartialChecksums {
 /// # Errors
 ///
 /// The reason for which the frame is to be dropped.
+#[inline(always)]
 pub fn parse(frame: &[u8], partial: PartialChecksums) -> Result<Segment, DropReason> {
+    match plain::parse(frame) {
+        Some(segment) => Ok(segment),
+        None => parse_stepwise(frame, partial),
+    }
+}
+
+/// [`parse`] for frames of every kind, and for the reason of a drop.
+#[inline(never)]
+pub fn parse_stepwise(frame: &[u8], partial: PartialChecksums) -> Result<Segment, DropReason> {
     let ether = Ether::parse(frame)?;
     let network = &frame[ether.header_len()..];
     let packet = match ether.ethertype {
@@ -47,9 +57,9 @@ pub fn parse(frame: &[u8], partial: PartialChecksums) -> Result<Segment, DropRea
     if header_len < TCP_LEN || header_len > tcp.len() {
         return Err(DropReason::BadTcpHeader);
     }
-    let (remote_port, local_port) = ports(tcp).ok_or(DropReason::Truncated)?;
+    let (remote_port, local_port) = (word16(header, 0), word16(header, 2));
     let tuple = FourTuple { local_addr: packet.dst, remote_addr: packet.src, local_port, remote_port };
-    let partial_checksum = verify_checksum(&tuple, tcp, partial)?;
+    let partial_checksum = verify_checksum(&tuple, header, tcp, partial)?;
     if local_port == 0 || remote_port == 0 {
         return Err(DropReason::BadPort);
     }
@@ -61,13 +71,12 @@ pub fn parse(frame: &[u8], partial: PartialChecksums) -> Result<Segment, DropRea
     if control.has(Control::SYN | Control::FIN) && !control.has(Control::RST) {
         return Err(DropReason::BadFlags);
     }
-    let field32 = |at| be32(header, at).ok_or(DropReason::Truncated);
     Ok(Segment {
         tuple,
-        seq: SeqNum(field32(4)?),
-        ack: SeqNum(field32(8)?),
+        seq: SeqNum(word32(header, 4)),
+        ack: SeqNum(word32(header, 8)),
         control,
-        window: be16(header, 14).ok_or(DropReason::Truncated)?,
+        window: word16(header, 14),
         options: Options::parse(&tcp[TCP_LEN..header_len]),
         payload_at: offset(tcp_at + header_len)?,
         payload_len: offset(tcp.len() - header_len)?,
@@ -83,15 +92,19 @@ fn offset(at: usize) -> Result<u16, DropReason> {
     u16::try_from(at).map_err(|_| DropReason::BadTcpHeader)
 }
 
-/// Verifies the TCP checksum (RFC 9293 3.1). True if only the partial form was met.
-fn verify_checksum(tuple: &FourTuple, tcp: &[u8], partial: PartialChecksums) -> Result<bool, DropReason> {
-    let tcp_len = offset(tcp.len())?;
-    let pseudo = pseudo_header(tuple, tcp_len);
-    if pseudo.bytes(tcp).fold() == 0xffff {
+/// Verifies the TCP checksum (RFC 9293 3.1). True if only the partial form was met. `header` is the start of `tcp`.
+#[inline(always)]
+fn verify_checksum(
+    tuple: &FourTuple,
+    header: &[u8; TCP_LEN],
+    tcp: &[u8],
+    partial: PartialChecksums,
+) -> Result<bool, DropReason> {
+    let pseudo = pseudo_header(tuple, offset(tcp.len())?);
+    if pseudo.array(header).bytes(&tcp[TCP_LEN..]).fold() == 0xffff {
         return Ok(false);
     }
-    let field = be16(tcp, 16).ok_or(DropReason::Truncated)?;
-    if partial == PartialChecksums::Accept && field == pseudo.fold() {
+    if partial == PartialChecksums::Accept && word16(header, 16) == pseudo.fold() {
         return Ok(true);
     }
     Err(DropReason::BadTcpChecksum)

@@ -3,7 +3,7 @@
 //! A frame is always written whole, from the destination MAC address on: an answer in place and a retransmission into a
 //! free frame go the same way, and nothing of what the peer sent (IP options, padding, extension headers) leaks back.
 
-use super::checksum::pseudo_header;
+use super::checksum::{self, PROTOCOL_TCP, Sum};
 use super::ether::{Ether, Mac, TYPE_IPV4, TYPE_IPV6, VlanTags};
 use super::ip;
 use super::options::Options;
@@ -64,39 +64,53 @@ impl Addressing {
 /// Writes `reply` into `frame` and returns the frame's length in bytes. `fill` writes the payload: it is called with a
 /// buffer of exactly `reply.payload.len` bytes, if that is more than 0.
 ///
+/// The checksums are sums of the values, not of the bytes just written: those cannot be read back at once in other pieces.
+///
 /// # Panics
 ///
 /// If `frame` has no room for the headers and the payload; the MSS is chosen so that it has.
+#[inline]
 pub fn write(frame: &mut [u8], to: &Addressing, reply: &Reply, fill: impl FnOnce(&mut [u8])) -> usize {
     let ethertype = if to.tuple.is_v4() { TYPE_IPV4 } else { TYPE_IPV6 };
     let ether = Ether { dst: to.dst_mac, src: to.src_mac, tags: to.tags, ethertype };
-    let payload_len = usize::from(reply.payload.len);
-    let header_len = TCP_LEN + reply.options.written_len();
-    let tcp_len = header_len + payload_len;
-    let ip_at = ether.write(frame);
-    let tcp_at = ip_at + ip::write(&mut frame[ip_at..], &to.tuple, tcp_len);
-    let tcp = &mut frame[tcp_at..tcp_at + tcp_len];
-    write_tcp_header(tcp, &to.tuple, reply, header_len);
-    if payload_len > 0 {
-        fill(&mut tcp[header_len..]);
-    }
+    let (options, option_words) = reply.options.words();
+    let options = &options[..option_words];
+    let header_len = TCP_LEN + 4 * option_words;
+    let tcp_len = header_len + usize::from(reply.payload.len);
     let tcp_len_field = u16::try_from(tcp_len).expect("a frame holds less than 64 KiB");
-    let checksum = pseudo_header(&to.tuple, tcp_len_field).bytes(tcp).checksum();
-    tcp[16..18].copy_from_slice(&checksum.to_be_bytes());
+    let addresses = checksum::addresses(&to.tuple);
+    let ip_at = ether.write(frame);
+    let tcp_at = ip_at + ip::write(&mut frame[ip_at..], &to.tuple, tcp_len_field, addresses);
+    let tcp = &mut frame[tcp_at..tcp_at + tcp_len];
+    let header: &mut [u8; TCP_LEN] = tcp.first_chunk_mut().expect("it is part of the length");
+    let mut sum = write_tcp_header(header, &to.tuple, reply, option_words).sum(addresses).word(PROTOCOL_TCP);
+    sum = sum.word(tcp_len_field);
+    let (places, _) = tcp[TCP_LEN..header_len].as_chunks_mut::<4>();
+    for (place, word) in places.iter_mut().zip(options) {
+        *place = word.to_be_bytes();
+        sum = sum.double_word(*word);
+    }
+    if reply.payload.len > 0 {
+        fill(&mut tcp[header_len..]);
+        sum = sum.bytes(&tcp[header_len..]);
+    }
+    tcp[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
     tcp_at + tcp_len
 }
 
-/// Writes the TCP header with its options and a checksum field of 0.
-fn write_tcp_header(tcp: &mut [u8], tuple: &FourTuple, reply: &Reply, header_len: usize) {
+/// Writes a TCP header that `option_words` of options follow, with a checksum field of 0, and returns its sum.
+#[inline(always)]
+fn write_tcp_header(header: &mut [u8; TCP_LEN], tuple: &FourTuple, reply: &Reply, option_words: usize) -> Sum {
     let ack = if reply.control.has(Control::ACK) { reply.ack.0 } else { 0 };
-    let words = u8::try_from(header_len / 4).expect("options take at most 40 bytes");
-    tcp[0..2].copy_from_slice(&tuple.local_port.to_be_bytes());
-    tcp[2..4].copy_from_slice(&tuple.remote_port.to_be_bytes());
-    tcp[4..8].copy_from_slice(&reply.seq.0.to_be_bytes());
-    tcp[8..12].copy_from_slice(&ack.to_be_bytes());
-    tcp[12] = words << 4;
-    tcp[13] = reply.control.0;
-    tcp[14..16].copy_from_slice(&reply.window.to_be_bytes());
-    tcp[16..20].fill(0);
-    reply.options.write(&mut tcp[TCP_LEN..header_len]);
+    let ports = u32::from(tuple.local_port) << 16 | u32::from(tuple.remote_port);
+    let words = u32::try_from(TCP_LEN / 4 + option_words).expect("options take at most 40 bytes");
+    let offset_control_window = words << 28 | u32::from(reply.control.0) << 16 | u32::from(reply.window);
+    let words = [ports, reply.seq.0, ack, offset_control_window, 0];
+    let (places, _) = header.as_chunks_mut::<4>();
+    let mut sum = Sum::default();
+    for (place, word) in places.iter_mut().zip(words) {
+        *place = word.to_be_bytes();
+        sum = sum.double_word(word);
+    }
+    sum
 }

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 use super::ether::{Ether, TYPE_IPV6, VlanTags};
 use super::options::Options;
-use super::parse::{PartialChecksums, parse};
+use super::parse::{PartialChecksums, parse, parse_stepwise};
+use super::plain;
 use super::reply::{Addressing, MAX_HEADER_LEN, Reply, StreamPiece, write};
 use super::segment::{Control, Segment};
 use super::seq::SeqNum;
@@ -69,7 +70,61 @@ fn fix_ipv4_checksum(frame: &mut [u8]) {
     frame[24..26].copy_from_slice(&sum.to_be_bytes());
 }
 
+/// Makes the checksums of an untagged frame right again, as far as its lengths make sense.
+fn fix_checksums(frame: &mut [u8], v6: bool) {
+    let tcp_at = if v6 { 54 } else { 34 };
+    if !v6 {
+        fix_ipv4_checksum(frame);
+    }
+    let tcp_len = if v6 { be(frame, 18) } else { be(frame, 16).wrapping_sub(20) };
+    let end = tcp_at + usize::from(tcp_len);
+    if tcp_len < 20 || end > frame.len() {
+        return;
+    }
+    let addresses = if v6 { &frame[22..54] } else { &frame[26..34] };
+    let pseudo = super::checksum::Sum::default().bytes(addresses).word(6).word(tcp_len);
+    frame[tcp_at + 16..tcp_at + 18].fill(0);
+    let sum = pseudo.bytes(&frame[tcp_at..end]).checksum();
+    frame[tcp_at + 16..tcp_at + 18].copy_from_slice(&sum.to_be_bytes());
+}
+
+fn be(frame: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([frame[at], frame[at + 1]])
+}
+
 proptest! {
+    #[test]
+    fn a_plain_frame_is_read_at_once_as_it_is_step_by_step(
+        v6: bool, seq: u32, control in 0_u8..64, mss in any::<Option<u16>>(), timestamps in any::<Option<(u32, u32)>>(),
+        payload in proptest::collection::vec(any::<u8>(), 0..40), padding in 0_usize..8,
+        changes in proptest::collection::vec((0_usize..80, any::<u8>()), 0..3), repaired: bool,
+    ) {
+        let reply = Reply {
+            seq: SeqNum(seq),
+            control: Control(control),
+            options: Options { mss, timestamps, ..Options::default() },
+            ..Reply::default()
+        };
+        let mut frame = frame(&client_to_server(v6, 0), &reply, &payload);
+        frame.resize(frame.len() + padding, 0xee);
+        let untouched = changes.is_empty();
+        for (at, value) in changes {
+            let at = at % frame.len();
+            frame[at] = value;
+        }
+        if repaired {
+            fix_checksums(&mut frame, v6);
+        }
+        let stepwise = parse_stepwise(&frame, PartialChecksums::Refuse);
+        match plain::parse(&frame) {
+            Some(segment) => {
+                prop_assert_eq!(Ok(segment), stepwise);
+                prop_assert_eq!(plain::tuple(&frame), Some((segment.tuple, segment.control)));
+            }
+            None => prop_assert!(!untouched || stepwise.is_err(), "a frame as plain as can be is read step by step"),
+        }
+    }
+
     #[test]
     fn every_segment_survives_the_round_trip(
         v6: bool, tag_count in 0_usize..=2, seq: u32, ack: u32, control in 0_u8..64, window: u16,
