@@ -29,11 +29,13 @@ impl Chunks {
     }
 
     /// The chunk that an address lies in.
+    #[inline]
     fn index(&self, addr: u64) -> usize {
         usize::try_from(addr >> self.shift).expect("an address in memory that this process has mapped")
     }
 
     /// The chunk of `frame`, which has to be ours.
+    #[inline]
     pub(super) fn ours(&self, frame: &Frame) -> usize {
         let index = self.index(frame.addr);
         assert!(!self.with_kernel[index], "frame token for chunk {index}, which the kernel has");
@@ -41,6 +43,7 @@ impl Chunks {
     }
 
     /// Ends a token: its chunk is the kernel's from now on. Returns the chunk.
+    #[inline]
     pub(super) fn hand_over(&mut self, frame: Frame) -> usize {
         let index = self.ours(&frame);
         self.with_kernel[index] = true;
@@ -48,6 +51,7 @@ impl Chunks {
     }
 
     /// Takes over the chunk that the kernel returned at `addr`; the caller makes the token. Returns the chunk.
+    #[inline]
     pub(super) fn take_over(&mut self, addr: u64) -> usize {
         let index = self.index(addr);
         assert!(self.with_kernel[index], "the kernel returned chunk {index}, which it did not have");

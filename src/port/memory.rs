@@ -12,7 +12,7 @@
 use super::chunks::Chunks;
 use super::rings::{Kick, RingPort, Rings};
 use super::{Burst, Frame, KernelStatistics, Port};
-use std::collections::VecDeque;
+use crate::arch::prefetch;
 use std::time::Duration;
 
 /// Bytes in front of each packet in its frame, as XDP has them (XDP_PACKET_HEADROOM).
@@ -77,32 +77,59 @@ pub struct MemoryDrops {
     pub rx_fill_ring_empty: u64,
 }
 
-/// A ring of fixed size; the one who produces asks for room first.
+/// A ring of fixed size; the one who produces asks for room first. The positions run on and wrap at 2^32, as in the kernel.
 #[derive(Debug)]
 struct Ring<T> {
-    entries: VecDeque<T>,
-    size: usize,
+    entries: Box<[T]>,
+    produced: u32,
+    consumed: u32,
 }
 
-impl<T> Ring<T> {
+impl<T: Copy + Default> Ring<T> {
     fn new(size: u32) -> Self {
         assert!(size.is_power_of_two(), "a ring of {size} places: AF_XDP wants a power of two");
-        let size = to_usize(size);
-        Self { entries: VecDeque::with_capacity(size), size }
+        Self { entries: vec![T::default(); to_usize(size)].into_boxed_slice(), produced: 0, consumed: 0 }
+    }
+
+    fn len(&self) -> usize {
+        to_usize(self.produced.wrapping_sub(self.consumed))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.produced == self.consumed
     }
 
     fn room(&self) -> usize {
-        self.size - self.entries.len()
+        self.entries.len() - self.len()
+    }
+
+    /// The place of a position.
+    fn place(&self, position: u32) -> usize {
+        to_usize(position) & (self.entries.len() - 1)
     }
 
     fn produce(&mut self, entry: T) {
         assert!(self.room() > 0, "produced into a full ring");
-        self.entries.push_back(entry);
+        let place = self.place(self.produced);
+        self.entries[place] = entry;
+        self.produced = self.produced.wrapping_add(1);
+    }
+
+    /// The oldest entry, left in the ring.
+    fn first(&self) -> Option<T> {
+        (!self.is_empty()).then(|| self.entries[self.place(self.consumed)])
+    }
+
+    /// Takes the oldest entry out.
+    fn consume(&mut self) -> Option<T> {
+        let first = self.first()?;
+        self.consumed = self.consumed.wrapping_add(1);
+        Some(first)
     }
 }
 
 /// A packet in the kernel's hands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Desc {
     addr: u64,
     len: u32,
@@ -119,7 +146,7 @@ pub struct MemoryRings {
     tx: Ring<Desc>,
     completion: Ring<u64>,
     /// Sent, and not yet taken by the peer. Each holds a place in the completion ring, as in the kernel.
-    wire: VecDeque<Desc>,
+    wire: Ring<Desc>,
     tx_budget: u32,
     drops: MemoryDrops,
 }
@@ -147,7 +174,7 @@ impl MemoryRings {
             rx: Ring::new(config.rx_ring),
             tx: Ring::new(config.tx_ring),
             completion: Ring::new(config.completion_ring),
-            wire: VecDeque::with_capacity(to_usize(config.completion_ring)),
+            wire: Ring::new(config.completion_ring),
             tx_budget: config.tx_budget,
             drops: MemoryDrops::default(),
         }
@@ -155,7 +182,7 @@ impl MemoryRings {
 
     /// Start of the packet in the frame that `addr` lies in, where the kernel puts it.
     fn packet_start(&self, addr: u64) -> u64 {
-        addr - addr % u64::from(self.frame_size) + u64::from(HEADROOM)
+        (addr & !u64::from(self.frame_size - 1)) + u64::from(HEADROOM)
     }
 
     fn inject(&mut self, packet: &[u8]) -> Injected {
@@ -163,7 +190,7 @@ impl MemoryRings {
             self.drops.rx_dropped += 1;
             return Injected::TooLong;
         }
-        let Some(addr) = self.fill.entries.front() else {
+        let Some(addr) = self.fill.first() else {
             self.drops.rx_fill_ring_empty += 1;
             return Injected::FillRingEmpty;
         };
@@ -171,8 +198,8 @@ impl MemoryRings {
             self.drops.rx_ring_full += 1;
             return Injected::RxRingFull;
         }
-        let addr = self.packet_start(*addr);
-        self.fill.entries.pop_front();
+        let addr = self.packet_start(addr);
+        self.fill.consume();
         let start = offset(addr);
         self.memory[start..start + packet.len()].copy_from_slice(packet);
         let len = u32::try_from(packet.len()).expect("shorter than a frame");
@@ -186,17 +213,20 @@ impl MemoryRings {
             if self.completion.room() <= self.wire.len() {
                 return;
             }
-            let Some(desc) = self.tx.entries.pop_front() else { return };
-            self.wire.push_back(desc);
+            let Some(desc) = self.tx.consume() else { return };
+            self.wire.produce(desc);
         }
     }
 
     fn take_sent(&mut self, most: usize, mut each: impl FnMut(&[u8])) -> usize {
-        let taken = most.min(self.wire.len());
-        for desc in self.wire.drain(..taken) {
+        let mut taken = 0;
+        while taken < most
+            && let Some(desc) = self.wire.consume()
+        {
             let start = offset(desc.addr);
             each(&self.memory[start..start + to_usize(desc.len)]);
             self.completion.produce(desc.addr);
+            taken += 1;
         }
         taken
     }
@@ -220,8 +250,8 @@ impl Rings for MemoryRings {
     }
 
     fn receive(&mut self, burst: &mut Burst) -> usize {
-        let received = burst.room().min(self.rx.entries.len());
-        for Desc { addr, len } in self.rx.entries.drain(..received) {
+        let received = burst.room().min(self.rx.len());
+        for Desc { addr, len } in std::iter::from_fn(|| self.rx.consume()).take(received) {
             self.chunks.take_over(addr);
             burst.push(Frame { addr, len });
         }
@@ -241,16 +271,16 @@ impl Rings for MemoryRings {
     }
 
     fn kick(&mut self) -> Kick {
-        if self.tx.entries.is_empty() {
+        if self.tx.is_empty() {
             return Kick::NotNeeded;
         }
         self.send_to_wire();
-        if self.tx.entries.is_empty() { Kick::Done } else { Kick::Again }
+        if self.tx.is_empty() { Kick::Done } else { Kick::Again }
     }
 
     fn reap(&mut self, free: &mut Vec<Frame>) -> usize {
-        let reaped = self.completion.entries.len();
-        for addr in self.completion.entries.drain(..) {
+        let reaped = self.completion.len();
+        while let Some(addr) = self.completion.consume() {
             self.chunks.take_over(addr);
             free.push(Frame { addr, len: 0 });
         }
@@ -267,6 +297,15 @@ impl Rings for MemoryRings {
         &self.memory[start..start + frame.len()]
     }
 
+    #[inline]
+    fn prefetch(&self, frame: &Frame) {
+        let start = offset(frame.addr);
+        if let Some(packet) = self.memory.get(start..start + frame.len()) {
+            prefetch::headers(packet);
+        }
+    }
+
+    #[inline]
     fn bytes_mut(&mut self, frame: &mut Frame) -> &mut [u8] {
         self.chunks.ours(frame);
         let start = offset(frame.addr);
@@ -275,8 +314,9 @@ impl Rings for MemoryRings {
     }
 
     fn room(&self, frame: &Frame) -> usize {
+        // A power of two, so that no division is needed.
         let size = u64::from(self.frame_size);
-        offset(size - frame.addr % size)
+        offset(size - (frame.addr & (size - 1)))
     }
 
     fn max_packet_len(&self) -> usize {

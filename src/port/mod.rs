@@ -12,6 +12,7 @@ pub mod xsk;
 
 use std::time::Duration;
 
+use crate::arch::prefetch;
 use crate::stats::words::word_struct;
 
 /// How many frames a worker takes from a port in one turn at most.
@@ -188,6 +189,12 @@ pub trait Port {
 
     /// The packet in `frame`: `frame.len()` bytes.
     fn bytes(&self, frame: &Frame) -> &[u8];
+
+    /// Announces to the processor that the headers of the packet in `frame` will be read.
+    #[inline]
+    fn prefetch(&self, frame: &Frame) {
+        prefetch::headers(self.bytes(frame));
+    }
 
     /// All bytes of `frame` from the start of the packet to the end of the frame's room, for writing a packet of any
     /// length up to [`Port::max_packet_len`] in place.

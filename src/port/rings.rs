@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Burst, Frame, FrameLedger, KernelStatistics, Port, PortCounters};
+use crate::arch::prefetch;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -68,6 +69,12 @@ pub trait Rings {
 
     /// As [`Port::bytes`].
     fn bytes(&self, frame: &Frame) -> &[u8];
+
+    /// As [`Port::prefetch`].
+    #[inline]
+    fn prefetch(&self, frame: &Frame) {
+        prefetch::headers(self.bytes(frame));
+    }
 
     /// As [`Port::bytes_mut`].
     fn bytes_mut(&mut self, frame: &mut Frame) -> &mut [u8];
@@ -194,10 +201,17 @@ impl<R: Rings> Port for RingPort<R> {
         received
     }
 
+    #[inline]
     fn bytes(&self, frame: &Frame) -> &[u8] {
         self.rings.bytes(frame)
     }
 
+    #[inline]
+    fn prefetch(&self, frame: &Frame) {
+        self.rings.prefetch(frame);
+    }
+
+    #[inline]
     fn bytes_mut(&mut self, frame: &mut Frame) -> &mut [u8] {
         self.rings.bytes_mut(frame)
     }
@@ -206,6 +220,7 @@ impl<R: Rings> Port for RingPort<R> {
         self.rings.max_packet_len()
     }
 
+    #[inline]
     fn transmit(&mut self, mut frame: Frame, len: usize) {
         let room = self.rings.room(&frame);
         assert!((1..=room).contains(&len), "transmit of {len} bytes from a frame with room for {room}");
@@ -214,6 +229,7 @@ impl<R: Rings> Port for RingPort<R> {
         self.pending.push_back(frame);
     }
 
+    #[inline]
     fn recycle(&mut self, frame: Frame) {
         self.in_hand -= 1;
         self.free.push(frame);

@@ -15,7 +15,6 @@ pub mod user;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::arch::prefetch;
 use crate::engine::{Engine, TIMER_BUDGET};
 use crate::port::{Burst, Port};
 use crate::time::{NANOS_PER_TICK, Now, Tick};
@@ -173,7 +172,7 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
         // Packets, index and flows come from memory that others wrote or that was not used for long: each of these loops waits
         // for many misses of the cache at once, where one loop would wait for one after another.
         for frame in self.burst.frames() {
-            prefetch::headers(self.port.bytes(frame));
+            self.port.prefetch(frame);
         }
         for frame in self.burst.frames() {
             self.engine.stage(self.port.bytes(frame));
