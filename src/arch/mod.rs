@@ -2,4 +2,5 @@
 
 #[cfg(feature = "xdp")]
 pub mod bpf;
+pub mod pages;
 pub mod prefetch;

@@ -41,7 +41,7 @@ impl Engine {
         self.counters.active_opens += 1;
         self.states[State::SynSent.index()] += 1;
         self.listeners.acquired(tcb.service);
-        self.wheel.arm(slot, tcb.deadline);
+        self.wheel.start(slot, tcb.deadline);
         self.counters.emitted += 1;
         let syn = tcb.syn(self.env(now.tick()));
         let service = self.listeners.service(tcb.service);

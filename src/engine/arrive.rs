@@ -18,7 +18,7 @@ use crate::tcp::{Env, close, closed};
 use crate::time::{Now, Tick};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::reply::{self, Addressing, Reply};
-use crate::wire::segment::Segment;
+use crate::wire::segment::{Control, Segment};
 
 impl Engine {
     /// Finds the connection of `segment` and processes it.
@@ -27,7 +27,9 @@ impl Engine {
         let Some(slot) = self.flows.find(hash, &segment.tuple) else {
             return self.arrives_without_connection(segment, hash, frame, now);
         };
-        if let Some(tcb) = self.reusable_time_wait(slot, segment, now) {
+        if segment.control.has(Control::SYN)
+            && let Some(tcb) = self.reusable_time_wait(slot, segment, now)
+        {
             self.counters.syns_received += 1;
             self.end(slot, End::TimeWaitReused);
             return self.open_passive(tcb, segment, hash, frame, now);
@@ -36,8 +38,9 @@ impl Engine {
     }
 
     /// The connection that a newer SYN opens in the place of one in TIME-WAIT (RFC 6191), if it may be opened at all.
+    #[inline(never)]
     fn reusable_time_wait(&self, slot: Slot, segment: &Segment, now: Now) -> Option<Tcb> {
-        let old = self.flows.get(slot)?;
+        let old = self.flows.found(slot);
         let tcp = &self.config.tcp;
         if !may_reuse_time_wait(old, segment, tcp) || self.half_open() >= tcp.half_open_limit {
             return None;
@@ -53,6 +56,7 @@ impl Engine {
     }
 
     /// LISTEN or CLOSED.
+    #[inline(never)]
     fn arrives_without_connection(&mut self, segment: &Segment, hash: FlowHash, frame: &mut [u8], now: Now) -> Verdict {
         let Some(service) = self.find_listener(segment) else {
             return match closed::segment_arrives(segment) {
@@ -84,7 +88,7 @@ impl Engine {
         self.counters.passive_opens += 1;
         self.states[State::SynReceived.index()] += 1;
         self.listeners.acquired(tcb.service);
-        self.wheel.arm(slot, tcb.deadline);
+        self.wheel.start(slot, tcb.deadline);
         answer_without_payload(frame, segment, &tcb.syn(self.env(now.tick())))
     }
 
@@ -100,8 +104,8 @@ impl Engine {
     /// A segment of the connection in `slot`: the protocol first, then the service, then the answer.
     fn arrives_for_connection(&mut self, slot: Slot, segment: &Segment, frame: &mut [u8], now: Tick) -> Verdict {
         let env = env(&self.config, self.timestamp_offset, now);
-        let tcb = self.flows.get_mut(slot).expect("the index names taken slots only");
-        let (before, was_waiting) = (tcb.state, is_waiting(tcb));
+        let tcb = self.flows.found_mut(slot);
+        let (before, was_waiting, deadline_before) = (tcb.state, is_waiting(tcb), tcb.deadline);
         let effects = input::segment_arrives(tcb, segment, env);
         self.counters.paws_rejected += u64::from(effects.paws);
         if let Life::Delete(end) = effects.life {
@@ -135,11 +139,15 @@ impl Engine {
             Ok(None) => effects.refused.map_or(Verdict::Accept, Verdict::Drop),
             Err(reason) => Verdict::Drop(reason),
         };
+        // The timer expires at the old deadline or earlier: one that only moves away leaves the wheel alone.
+        if tcb.deadline.before(deadline_before) {
+            self.wheel.arm(slot, tcb.deadline);
+        }
         if active {
             let answered = self.counters.requests != requests;
             self.note_events(slot, &effects, answered);
         }
-        self.settle(slot, before);
+        self.note_state(slot, before);
         verdict
     }
 

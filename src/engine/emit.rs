@@ -43,11 +43,14 @@ impl Engine {
             && let Some(slot) = self.wheel.expired(tick)
         {
             *budget -= 1;
-            let Some(mut tcb) = self.flows.get(slot).copied() else { continue };
+            let Some(mut tcb) = self.flows.get(slot).copied() else {
+                self.wheel.forgotten();
+                continue;
+            };
             match timeout::expire(&mut tcb, env(&self.config, self.timestamp_offset, tick)) {
                 Expired::End(end, None) => {
                     self.counters.timers_fired += 1;
-                    self.end(slot, end);
+                    self.end_expired(slot, tcb.state, end);
                 }
                 Expired::NotYet => self.wheel.arm(slot, tcb.deadline),
                 Expired::SynAgain(_)
@@ -111,7 +114,10 @@ impl Engine {
     /// A timer that came due.
     fn expire(&mut self, slot: Slot, frame: &mut [u8], now: Tick) -> Option<usize> {
         let env = env(&self.config, self.timestamp_offset, now);
-        let tcb = self.flows.get_mut(slot)?;
+        let Some(tcb) = self.flows.get_mut(slot) else {
+            self.wheel.forgotten();
+            return None;
+        };
         let before = tcb.state;
         let expired = timeout::expire(tcb, env);
         let to = addressing(tcb, self.config.mac);
@@ -137,7 +143,7 @@ impl Engine {
                 Some(reply)
             }
             Expired::End(end, reset) => {
-                self.end_in_state(slot, before, end);
+                self.end_expired(slot, before, end);
                 reset
             }
         };

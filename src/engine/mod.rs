@@ -1,6 +1,6 @@
 //! One worker's whole TCP: frames in, frames out, over preallocated flows.
 //!
-//! [`Engine::stage`] reads the frames of a burst, [`Engine::commit`] turns each into its answer in place, and
+//! [`Engine::stage`] looks ahead at the frames of a burst, [`Engine::commit`] turns each into its answer in place, and
 //! [`Engine::emit`] writes what nobody asked for: retransmissions, probes, and data beyond a first segment.
 //! All allocation happens in [`Engine::new`].
 //!
@@ -31,7 +31,8 @@ use crate::timer::Wheel;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ether::Mac;
 use crate::wire::parse::{PartialChecksums, parse};
-use crate::wire::segment::Segment;
+use crate::wire::plain;
+use crate::wire::segment::{Control, Segment};
 use events::{Event, Events, What};
 use limit::RateLimit;
 use listeners::Listeners;
@@ -69,8 +70,23 @@ pub struct Secrets {
     pub timestamp_offset: u32,
 }
 
-/// A frame that was read, until it is committed.
-type Staged = Result<(Segment, FlowHash), DropReason>;
+/// A frame that was looked at, until it is committed.
+#[derive(Clone, Copy, Debug)]
+struct Staged {
+    /// Bytes of packet in it.
+    len: usize,
+    /// What it is looked for by, if the frame is of the plain kinds.
+    ahead: Option<Ahead>,
+}
+
+/// What is known of a segment before it is read.
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    /// The hash of its four-tuple.
+    hash: FlowHash,
+    /// Its control bits.
+    control: Control,
+}
 
 /// A worker's TCP.
 #[derive(Debug)]
@@ -120,30 +136,30 @@ impl Engine {
         FlowTable::<Tcb>::memory_bytes(flows) + Wheel::memory_bytes(flows) + Ready::memory_bytes(flows)
     }
 
-    /// Reads a received frame. Frames are committed in the order in which they were staged.
+    /// Looks at a received frame: whose flow it will be, so that this can be fetched meanwhile. Frames are committed in the order in
+    /// which they were staged.
     ///
     /// # Panics
     ///
     /// If more than [`EngineConfig::burst`] frames are staged.
     pub fn stage(&mut self, frame: &[u8]) {
         assert!(self.staged.len() < self.config.burst, "more frames staged than a burst has");
-        let staged = parse(frame, self.config.partial_checksums).and_then(|segment| {
-            if segment.dst_mac != self.config.mac {
-                return Err(DropReason::NotForUs);
-            }
-            Ok((segment, self.flows.hash(&segment.tuple)))
-        });
-        if let Ok((_, hash)) = &staged {
-            self.flows.prefetch_index(*hash);
+        let ahead = plain::tuple(frame).map(|(tuple, control)| Ahead { hash: self.flows.hash(&tuple), control });
+        if let Some(Ahead { hash, .. }) = ahead {
+            self.flows.prefetch_index(hash);
         }
-        self.staged.push(staged);
+        self.staged.push(Staged { len: frame.len(), ahead });
     }
 
     /// Has the processor fetch the flows of all staged frames. To be called between the last [`Engine::stage`] of a burst and its
     /// first [`Engine::commit`]; nothing but time depends on it.
     pub fn prefetch(&self) {
-        for (_, hash) in self.staged.iter().flatten() {
-            self.flows.prefetch_flow(*hash);
+        for Ahead { hash, control } in self.staged.iter().filter_map(|staged| staged.ahead) {
+            let Some(slot) = self.flows.prefetch_flow(hash) else { continue };
+            // What closes a connection brings its deadline nearer, or frees its slot.
+            if control.has(Control::FIN) || control.has(Control::RST) {
+                self.wheel.prefetch(slot);
+            }
         }
     }
 
@@ -154,15 +170,38 @@ impl Engine {
     ///
     /// If no such frame is staged.
     pub fn commit(&mut self, index: usize, frame: &mut [u8], now: Now) -> Verdict {
-        let verdict = match self.staged[index] {
-            Ok((segment, hash)) => self.segment_arrives(&segment, hash, frame, now),
+        let Staged { len, ahead } = self.staged[index];
+        let verdict = match (plain::parse(&frame[..len]), ahead) {
+            (Some(segment), Some(Ahead { hash, .. })) => self.segment_is_read(&segment, hash, frame, now),
+            _ => self.commit_stepwise(len, frame, now),
+        };
+        self.counters.count(verdict);
+        verdict
+    }
+
+    /// [`Engine::commit`] for a frame of whatever kind.
+    #[inline(never)]
+    fn commit_stepwise(&mut self, len: usize, frame: &mut [u8], now: Now) -> Verdict {
+        match parse(&frame[..len], self.config.partial_checksums) {
+            Ok(segment) => {
+                let hash = self.flows.hash(&segment.tuple);
+                self.segment_is_read(&segment, hash, frame, now)
+            }
             Err(reason) => {
                 self.counters.steering_breaches += u64::from(reason.breaks_steering_contract());
                 Verdict::Drop(reason)
             }
-        };
-        self.counters.count(verdict);
-        verdict
+        }
+    }
+
+    /// A legal segment, if it is for us.
+    fn segment_is_read(&mut self, segment: &Segment, hash: FlowHash, frame: &mut [u8], now: Now) -> Verdict {
+        if segment.dst_mac == self.config.mac {
+            self.segment_arrives(segment, hash, frame, now)
+        } else {
+            self.counters.steering_breaches += u64::from(DropReason::NotForUs.breaks_steering_contract());
+            Verdict::Drop(DropReason::NotForUs)
+        }
     }
 
     /// Forgets the staged frames, after the last of them was committed.
@@ -184,6 +223,12 @@ impl Engine {
 
     /// [`Engine::end`] for a flow that is still booked under the state `before`.
     fn end_in_state(&mut self, slot: Slot, before: State, end: End) {
+        self.wheel.abandon();
+        self.end_expired(slot, before, end);
+    }
+
+    /// [`Engine::end_in_state`] for a flow whose timer has just expired and is not armed again.
+    fn end_expired(&mut self, slot: Slot, before: State, end: End) {
         let Some(tcb) = self.flows.get(slot) else { return };
         if tcb.flags.has(Flags::ACTIVE)
             && let Some(id) = self.flows.id(slot)
@@ -195,8 +240,9 @@ impl Engine {
         }
         self.states[before.index()] -= 1;
         self.listeners.released(tcb.service);
-        self.wheel.cancel(slot);
         self.flows.remove(slot);
+        // The slot freed last is taken first, and its timer started.
+        self.wheel.prefetch(slot);
         let counters = &mut self.counters;
         let counter = match end {
             End::Closed => &mut counters.closed,
@@ -218,8 +264,17 @@ impl Engine {
     /// Books a change of state, and arms the timer for the flow's deadline.
     fn settle(&mut self, slot: Slot, before: State) {
         let Some(tcb) = self.flows.get(slot) else { return };
+        self.wheel.arm(slot, tcb.deadline);
+        self.note_state(slot, before);
+    }
+
+    /// Books a change of state of the flow in `slot`, which is taken.
+    fn note_state(&mut self, slot: Slot, before: State) {
+        let tcb = self.flows.found(slot);
+        if tcb.state == before {
+            return;
+        }
         if tcb.state == State::TimeWait
-            && before != State::TimeWait
             && tcb.flags.has(Flags::ACTIVE)
             && let Some(id) = self.flows.id(slot)
         {
@@ -227,7 +282,6 @@ impl Engine {
         }
         self.states[before.index()] -= 1;
         self.states[tcb.state.index()] += 1;
-        self.wheel.arm(slot, tcb.deadline);
     }
 
     /// The oldest event of an actively opened connection that was not taken yet.

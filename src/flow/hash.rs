@@ -27,20 +27,11 @@ impl FlowHasher {
 
     /// The hash of `tuple`.
     pub fn hash(&self, tuple: &FourTuple) -> FlowHash {
-        let [l0, l1] = words(&tuple.local_addr.0);
-        let [r0, r1] = words(&tuple.remote_addr.0);
-        let ports = u64::from(tuple.local_port) << 16 | u64::from(tuple.remote_port);
+        let [l0, l1, r0, r1, ports] = tuple.words();
         let [k0, k1] = self.key;
         let addresses = fold(l0 ^ k0, r1 ^ k1) ^ fold(l1 ^ k1, r0 ^ k0.rotate_left(32));
         FlowHash(fold(addresses ^ ports ^ k1, k0.rotate_left(17) ^ MIX[1]))
     }
-}
-
-/// Both halves of 16 bytes.
-fn words(bytes: &[u8; 16]) -> [u64; 2] {
-    let word = u128::from_ne_bytes(*bytes);
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves are taken apart on purpose")]
-    [word as u64, (word >> 64) as u64]
 }
 
 /// The product's halves, folded together.

@@ -6,7 +6,7 @@
 
 use super::hash::FlowHash;
 use super::slab::Slot;
-use crate::arch::prefetch;
+use crate::arch::{pages, prefetch};
 
 /// One place: 0 is empty, else the upper half of the hash and slot + 1.
 type Entry = u64;
@@ -27,7 +27,7 @@ impl Index {
     pub fn new(slots: u32) -> Self {
         assert!((1..=1 << 30).contains(&slots), "an index for {slots} slots");
         let places = Self::places(slots);
-        Self { entries: vec![0; places].into_boxed_slice(), mask: places - 1 }
+        Self { entries: pages::table(core::iter::repeat_n(0, places)), mask: places - 1 }
     }
 
     /// Places for `slots` entries.

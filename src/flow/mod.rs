@@ -19,8 +19,11 @@ pub use slab::{FlowId, Slot};
 
 /// What a flow table stores: something that knows its own key.
 pub trait Keyed: Copy + Default {
-    /// The four-tuple it was inserted under.
+    /// The four-tuple it was inserted under. Its local port is not 0.
     fn key(&self) -> &FourTuple;
+
+    /// Where that is kept. A slot without a flow has its own use for it.
+    fn key_mut(&mut self) -> &mut FourTuple;
 }
 
 /// Why nothing was inserted: every slot is taken.
@@ -58,17 +61,17 @@ impl<T: Keyed> FlowTable<T> {
     }
 
     /// Announces to the processor that the flow with this hash will be read, if one of that hash is there. Best called some
-    /// time after [`FlowTable::prefetch_index`].
+    /// time after [`FlowTable::prefetch_index`]. Returns its slot.
     #[inline]
-    pub fn prefetch_flow(&self, hash: FlowHash) {
-        if let Some(slot) = self.index.find(hash, |_| true) {
-            self.slab.prefetch(slot);
-        }
+    pub fn prefetch_flow(&self, hash: FlowHash) -> Option<Slot> {
+        let slot = self.index.find(hash, |_| true)?;
+        self.slab.prefetch(slot);
+        Some(slot)
     }
 
     /// The slot of the flow `tuple`, if there is one.
     pub fn find(&self, hash: FlowHash, tuple: &FourTuple) -> Option<Slot> {
-        self.index.find(hash, |slot| self.slab.get(slot).is_some_and(|flow| flow.key() == tuple))
+        self.index.find(hash, |slot| self.slab.taken_at(slot).key() == tuple)
     }
 
     /// Inserts `flow` under its own key and returns its slot.
@@ -104,6 +107,18 @@ impl<T: Keyed> FlowTable<T> {
     /// The flow in `slot`, to change. Its key must not change.
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
         self.slab.get_mut(slot)
+    }
+
+    /// The flow in a slot that [`FlowTable::find`] has just returned.
+    #[inline]
+    pub fn found(&self, slot: Slot) -> &T {
+        self.slab.taken_at(slot)
+    }
+
+    /// [`FlowTable::found`], to change. Its key must not change.
+    #[inline]
+    pub fn found_mut(&mut self, slot: Slot) -> &mut T {
+        self.slab.taken_at_mut(slot)
     }
 
     /// The name of the flow in `slot` that no later flow in the same slot has.
@@ -148,6 +163,10 @@ mod tests {
     impl Keyed for Entry {
         fn key(&self) -> &FourTuple {
             &self.tuple
+        }
+
+        fn key_mut(&mut self) -> &mut FourTuple {
+            &mut self.tuple
         }
     }
 

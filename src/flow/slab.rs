@@ -1,9 +1,12 @@
 //! The slots of a flow table and the list of the free ones.
 //!
-//! One word of administration per slot: for a free slot it links to the next free one, for a taken slot it is the generation
-//! of its flow. The topmost bit tells which, so a stale [`FlowId`] can never match a free slot.
+//! A free slot holds a flow that nobody can have: its local port is 0, which no segment that parses has, and its remote address
+//! links to the next free slot. So whether a slot is taken, and which is free next, is read in memory that is read anyway; beside the
+//! flows there is one word a slot, its generation, which is only written where a flow begins.
 
-use crate::arch::prefetch;
+use super::Keyed;
+use crate::arch::{pages, prefetch};
+use crate::wire::tuple::{Addr, FourTuple};
 
 /// The place of a flow: 0 to capacity - 1. The same for the flow's whole life, used again for another flow afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,7 +19,7 @@ impl Slot {
     }
 }
 
-/// A flow's name: no other flow has it until 2^31 flows have been inserted after it.
+/// A flow's name: no other flow has it until 2^32 flows have been inserted after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowId {
     /// Where the flow is.
@@ -24,28 +27,44 @@ pub struct FlowId {
     generation: u32,
 }
 
-/// Set in the administration word of a taken slot.
-const TAKEN: u32 = 1 << 31;
 /// End of the free list.
-const NONE: u32 = TAKEN - 1;
+const NONE: u32 = u32::MAX;
+
+/// The key of a free slot that `next` follows in the free list.
+fn vacant(next: u32) -> FourTuple {
+    let mut link = Addr::default();
+    link.0[..4].copy_from_slice(&next.to_ne_bytes());
+    FourTuple { remote_addr: link, ..FourTuple::default() }
+}
+
+/// The slot that follows in the free list, or `None` for the key of a flow.
+#[inline(always)]
+fn next_vacant(key: &FourTuple) -> Option<u32> {
+    let link = key.remote_addr.0.first_chunk().expect("four of sixteen bytes");
+    (key.local_port == 0).then(|| u32::from_ne_bytes(*link))
+}
 
 /// A fixed number of slots.
 #[derive(Debug)]
 pub struct Slab<T> {
     flows: Box<[T]>,
-    words: Box<[u32]>,
+    generations: Box<[u32]>,
     first_free: u32,
     next_generation: u32,
     len: u32,
 }
 
-impl<T: Copy + Default> Slab<T> {
+impl<T: Keyed> Slab<T> {
     /// A slab of `capacity` free slots (at most 2^30).
     pub fn new(capacity: u32) -> Self {
-        let words = (1..=capacity).map(|next| if next == capacity { NONE } else { next }).collect();
+        let free = |next: u32| {
+            let mut flow = T::default();
+            *flow.key_mut() = vacant(if next == capacity { NONE } else { next });
+            flow
+        };
         Self {
-            flows: vec![T::default(); capacity as usize].into_boxed_slice(),
-            words,
+            flows: pages::table((0..capacity).map(|slot| free(slot + 1))),
+            generations: pages::table((0..capacity).map(|_| 0)),
             first_free: 0,
             next_generation: 0,
             len: 0,
@@ -59,59 +78,69 @@ impl<T: Copy + Default> Slab<T> {
 
     /// Takes a free slot for `flow`; `None` if there is none. The slot freed last is taken first: its lines are still warm.
     pub fn insert(&mut self, flow: T) -> Option<Slot> {
+        debug_assert!(flow.key().local_port != 0, "no flow has port 0");
         let slot = Slot(self.first_free);
-        let word = self.words.get_mut(slot.index())?;
-        self.first_free = *word;
-        *word = TAKEN | self.next_generation;
-        self.next_generation = (self.next_generation + 1) & !TAKEN;
-        self.flows[slot.index()] = flow;
+        let place = self.flows.get_mut(slot.index())?;
+        self.first_free = next_vacant(place.key()).expect("the free list has free slots only");
+        *place = flow;
+        self.generations[slot.index()] = self.next_generation;
+        self.next_generation = self.next_generation.wrapping_add(1);
         self.len += 1;
         Some(slot)
     }
 
     /// Frees `slot`. Nothing happens if it is free.
     pub fn remove(&mut self, slot: Slot) {
-        match self.words.get_mut(slot.index()) {
-            Some(word) if *word & TAKEN != 0 => {
-                *word = self.first_free;
-                self.first_free = slot.0;
-                self.len -= 1;
-            }
-            _ => {}
+        let next = self.first_free;
+        if let Some(flow) = self.get_mut(slot) {
+            *flow.key_mut() = vacant(next);
+            self.first_free = slot.0;
+            self.len -= 1;
         }
     }
 
     /// Announces to the processor that what is in `slot` will be read.
     #[inline]
     pub fn prefetch(&self, slot: Slot) {
-        if let (Some(flow), Some(word)) = (self.flows.get(slot.index()), self.words.get(slot.index())) {
+        if let Some(flow) = self.flows.get(slot.index()) {
             prefetch::value(flow);
-            prefetch::value(word);
         }
     }
 
     /// What is in `slot`, unless it is free.
+    #[inline]
     pub fn get(&self, slot: Slot) -> Option<&T> {
-        self.is_taken(slot).then(|| &self.flows[slot.index()])
+        self.flows.get(slot.index()).filter(|flow| next_vacant(flow.key()).is_none())
     }
 
-    /// What is in `slot`, to change.
+    /// What is in `slot`, to change, unless it is free.
+    #[inline]
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        self.is_taken(slot).then(|| &mut self.flows[slot.index()])
+        self.flows.get_mut(slot.index()).filter(|flow| next_vacant(flow.key()).is_none())
+    }
+
+    /// What is in a slot that is known to be taken.
+    #[inline]
+    pub fn taken_at(&self, slot: Slot) -> &T {
+        debug_assert!(self.get(slot).is_some(), "{slot:?} is free");
+        &self.flows[slot.index()]
+    }
+
+    /// [`Slab::taken_at`], to change.
+    #[inline]
+    pub fn taken_at_mut(&mut self, slot: Slot) -> &mut T {
+        debug_assert!(self.get(slot).is_some(), "{slot:?} is free");
+        &mut self.flows[slot.index()]
     }
 
     /// The name of the flow in `slot`.
     pub fn id(&self, slot: Slot) -> Option<FlowId> {
-        self.is_taken(slot).then(|| FlowId { slot, generation: self.words[slot.index()] & !TAKEN })
+        self.get(slot).map(|_| FlowId { slot, generation: self.generations[slot.index()] })
     }
 
     /// The slot of the flow `id`, unless it has ended.
     pub fn slot(&self, id: FlowId) -> Option<Slot> {
         (self.id(id.slot) == Some(id)).then_some(id.slot)
-    }
-
-    fn is_taken(&self, slot: Slot) -> bool {
-        self.words.get(slot.index()).is_some_and(|word| word & TAKEN != 0)
     }
 
     /// How many slots are taken.

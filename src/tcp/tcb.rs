@@ -132,6 +132,10 @@ impl Keyed for Tcb {
     fn key(&self) -> &FourTuple {
         &self.tuple
     }
+
+    fn key_mut(&mut self) -> &mut FourTuple {
+        &mut self.tuple
+    }
 }
 
 /// Our receive window's shift (RFC 7323 2.3): the smallest that lets the header's 16 bits carry the window.

@@ -1,5 +1,6 @@
 //! The wheel: bucket heads, a bitmap of the buckets in use, and a doubly linked list through the slots' entries.
 
+use crate::arch::{pages, prefetch};
 use crate::flow::Slot;
 use crate::time::Tick;
 
@@ -39,6 +40,8 @@ pub struct Wheel {
     /// Every bucket before this tick is empty.
     current: Tick,
     armed: u32,
+    /// Of the armed timers, those whose slots have no owner any more.
+    abandoned: u32,
 }
 
 impl Wheel {
@@ -47,9 +50,10 @@ impl Wheel {
         Self {
             heads: vec![NONE; BUCKETS as usize].into_boxed_slice(),
             used: vec![0; WORDS].into_boxed_slice(),
-            entries: (0..slots).map(Entry::idle).collect(),
+            entries: pages::table((0..slots).map(Entry::idle)),
             current: now,
             armed: 0,
+            abandoned: 0,
         }
     }
 
@@ -59,9 +63,34 @@ impl Wheel {
         u64::from(slots) * size_of::<Entry>() as u64 + fixed as u64
     }
 
-    /// How many timers are armed.
+    /// How many timers are armed for slots that have an owner.
     pub fn armed(&self) -> u32 {
-        self.armed
+        self.armed - self.abandoned
+    }
+
+    /// [`Wheel::arm`] for a slot that has a new owner. What an earlier owner left armed is taken over.
+    pub fn start(&mut self, slot: Slot, deadline: Tick) {
+        self.abandoned -= u32::from(self.is_armed(slot));
+        self.arm(slot, deadline);
+    }
+
+    /// The owner of a slot whose timer is armed is gone. The timer is left where it is, because to take it out would touch its
+    /// neighbours, which are in nobody's cache: it is the next owner's, or it expires and is [`Wheel::forgotten`].
+    pub fn abandon(&mut self) {
+        self.abandoned += 1;
+    }
+
+    /// A timer that expired was one that nobody owned.
+    pub fn forgotten(&mut self) {
+        self.abandoned -= 1;
+    }
+
+    /// Announces to the processor that the timer of `slot` will be looked at.
+    #[inline]
+    pub fn prefetch(&self, slot: Slot) {
+        if let Some(entry) = self.entries.get(slot.index()) {
+            prefetch::value(entry);
+        }
     }
 
     /// Makes sure that `slot` expires at `deadline` or earlier, but not later. A timer that is armed for earlier stays as it
@@ -77,18 +106,18 @@ impl Wheel {
         self.link(slot, at);
     }
 
-    /// Takes the timer of `slot` out. Nothing happens if it is not armed.
-    pub fn cancel(&mut self, slot: Slot) {
-        if self.is_armed(slot) {
-            self.unlink(slot);
-        }
-    }
-
-    /// The next slot whose timer expired at or before `now`, oldest bucket first; its timer is not armed any more.
+    /// The next slot whose timer expired at or before `now`, oldest bucket first; its timer is not armed any more. If the slot has
+    /// no owner, [`Wheel::forgotten`] is to be told.
     pub fn expired(&mut self, now: Tick) -> Option<Slot> {
         let bucket = self.next_used(now)?;
         let slot = Slot(self.heads[bucket as usize]);
         self.unlink(slot);
+        // The one behind it will be looked at next.
+        if let Some(Entry { next, .. }) = self.entries.get(self.heads[bucket as usize] as usize)
+            && let Some(after) = self.entries.get(*next as usize)
+        {
+            prefetch::value(after);
+        }
         Some(slot)
     }
 
@@ -184,7 +213,7 @@ impl Wheel {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     fn drain(wheel: &mut Wheel, now: Tick) -> Vec<u32> {
         let mut slots: Vec<u32> = std::iter::from_fn(|| wheel.expired(now)).map(|slot| slot.0).collect();
@@ -214,8 +243,22 @@ mod tests {
         wheel.arm(Slot(0), Tick(20));
         assert_eq!(wheel.next_due(), Some(Tick(20)));
         assert_eq!(wheel.armed(), 1);
-        wheel.cancel(Slot(0));
-        wheel.cancel(Slot(0));
+    }
+
+    #[test]
+    fn an_abandoned_timer_is_the_next_owners_or_is_forgotten() {
+        let mut wheel = Wheel::new(2, Tick(0));
+        wheel.start(Slot(0), Tick(50));
+        wheel.start(Slot(1), Tick(60));
+        wheel.abandon();
+        wheel.abandon();
+        assert_eq!((wheel.armed(), wheel.next_due()), (0, Some(Tick(50))));
+        wheel.start(Slot(1), Tick(90));
+        assert_eq!(wheel.armed(), 1, "the timer of slot 1 has an owner again");
+        assert_eq!(wheel.expired(Tick(60)), Some(Slot(0)));
+        wheel.forgotten();
+        assert_eq!(wheel.armed(), 1);
+        assert_eq!(wheel.expired(Tick(60)), Some(Slot(1)), "earlier than its new owner needs it, as ever");
         assert_eq!((wheel.armed(), wheel.next_due()), (0, None));
     }
 
@@ -276,19 +319,26 @@ mod tests {
         ) {
             let mut wheel = Wheel::new(20, Tick(start));
             let mut model: HashMap<u32, Tick> = HashMap::new();
+            // Those that are armed but have no owner.
+            let mut abandoned: HashSet<u32> = HashSet::new();
             let mut now = Tick(start);
             for (what, slot, ahead, leap) in steps {
                 match what {
                     0 | 1 => {
                         // What is armed earlier stays; the horizon counts from the bucket the wheel stands at.
                         let at = now + ahead.min(HORIZON_MS - 1);
-                        wheel.arm(Slot(slot), at);
+                        if abandoned.remove(&slot) || !model.contains_key(&slot) {
+                            wheel.start(Slot(slot), at);
+                        } else {
+                            wheel.arm(Slot(slot), at);
+                        }
                         let kept = model.get(&slot).copied().filter(|old| at.at_or_after(*old));
                         model.insert(slot, kept.unwrap_or(at));
                     }
                     2 => {
-                        wheel.cancel(Slot(slot));
-                        model.remove(&slot);
+                        if model.contains_key(&slot) && abandoned.insert(slot) {
+                            wheel.abandon();
+                        }
                     }
                     _ => {
                         now = now + leap;
@@ -296,10 +346,15 @@ mod tests {
                             model.iter().filter(|(_, at)| now.at_or_after(**at)).map(|(slot, _)| *slot).collect();
                         due.sort_unstable();
                         prop_assert_eq!(drain(&mut wheel, now), due.clone());
-                        due.iter().for_each(|slot| { model.remove(slot); });
+                        for slot in due {
+                            model.remove(&slot);
+                            if abandoned.remove(&slot) {
+                                wheel.forgotten();
+                            }
+                        }
                     }
                 }
-                prop_assert_eq!(wheel.armed() as usize, model.len());
+                prop_assert_eq!(wheel.armed() as usize, model.len() - abandoned.len());
                 let earliest = model.values().map(|at| at.millis_since(Tick(start))).min();
                 let due = wheel.next_due().map(|at| at.millis_since(Tick(start)));
                 // An entry armed for the past counts as due in the wheel's present bucket.

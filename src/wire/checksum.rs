@@ -69,7 +69,6 @@ impl Sum {
     }
 
     /// The folded sum in host order, not complemented.
-    #[expect(clippy::cast_possible_truncation, reason = "the upper bits were folded in")]
     pub fn fold(self) -> u16 {
         // Added to itself with its halves exchanged, a number has in its upper half the sum of both, the carry gone round.
         let half = (self.0.wrapping_add(self.0.rotate_left(32)) >> 32) as u32;
