@@ -18,7 +18,8 @@ use handfast::port::Port;
 use handfast::port::memory::{MemoryConfig, MemoryPort};
 use handfast::stats::counters::Counters;
 use handfast::stats::ledger::{flows_unaccounted, frames_unaccounted};
-use handfast::tcp::config::TcpConfig;
+use handfast::tcp::config::{HalfOpenFull, SynCookies, TcpConfig};
+use handfast::tcp::cookie::{Key, Keys};
 use handfast::tcp::state::State;
 use handfast::time::Now;
 use handfast::verdict::DropReason;
@@ -59,7 +60,8 @@ fn the_counting_allocator_counts() {
 
 #[test]
 fn connections_of_every_kind_live_and_end_without_the_heap() {
-    let mut cable = Cable::new(&Setup { flows: 300, ..Setup::default() });
+    let tcp = TcpConfig { half_open_full: HalfOpenFull::Drop, ..hasty() };
+    let mut cable = Cable::new(&Setup { flows: 300, tcp, ..Setup::default() });
     let mut random = Random::new(1);
     for round in 0_usize..12_000 {
         // More connections than there is room for, and noise in between.
@@ -102,6 +104,36 @@ fn connections_of_every_kind_live_and_end_without_the_heap() {
     assert_eq!(engine.flows(), 0, "every connection has come to its end");
     assert_eq!((frames_unaccounted(counters), flows_unaccounted(counters, 0)), (0, 0));
     assert!(cable.unreadable.is_empty(), "{:x?}", cable.unreadable[0]);
+}
+
+#[test]
+fn cookies_and_evictions_cost_no_heap() {
+    let keys = Keys { current: Key([1; 16]), previous: Some(Key([2; 16])), parity: true };
+    let cases: [(SynCookies, HalfOpenFull, &[&str]); 4] = [
+        (SynCookies::Always, HalfOpenFull::Drop, &["cookies_sent", "cookies_accepted", "cookies_refused"]),
+        (SynCookies::Auto, HalfOpenFull::Drop, &["cookies_sent", "cookies_accepted", "cookies_switched_on"]),
+        (SynCookies::Never, HalfOpenFull::EvictOldest, &["half_open_evicted"]),
+        (SynCookies::Never, HalfOpenFull::EvictRandom, &["half_open_evicted"]),
+    ];
+    for (syn_cookies, half_open_full, names) in cases {
+        let tcp = TcpConfig { syn_cookies, half_open_full, half_open_limit: 8, ..hasty() };
+        let mut cable = Cable::new(&Setup { flows: 300, tcp, ..Setup::default() });
+        assert!(cable.mailbox.send(Command::CookieKeys(keys)).is_ok());
+        let mut random = Random::new(3);
+        for round in 0_usize..12_000 {
+            if round < 2_000 && round.is_multiple_of(2) {
+                cable.open(Conduct::ALL[round / 2 % Conduct::ALL.len()]);
+            }
+            if round < 2_000 && round.is_multiple_of(3) {
+                cable.send_noise(&mut random);
+            }
+            cable.turn_with(MILLI, turn);
+        }
+        let engine = cable.worker.engine();
+        assert_happened(engine.counters(), names);
+        assert_eq!(engine.flows(), 0, "every connection has come to its end");
+        assert_eq!((frames_unaccounted(engine.counters()), flows_unaccounted(engine.counters(), 0)), (0, 0));
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use handfast::engine::TIMER_BUDGET;
 use handfast::port::memory::{Injected, MemoryConfig, MemoryPort};
 use handfast::port::{Burst, Frame, FrameLedger, KernelStatistics, Port, PortCounters};
 use handfast::stats::ledger::{flows_unaccounted, frames_unaccounted};
-use handfast::tcp::config::TcpConfig;
+use handfast::tcp::config::{HalfOpenFull, TcpConfig};
 use handfast::time::Now;
 use handfast::verdict::DropReason;
 use handfast::wire::options::Options;
@@ -135,7 +135,8 @@ fn a_turn_looks_at_no_more_timers_than_its_budget_and_counts_what_it_left() {
 
 #[test]
 fn timers_go_on_under_a_flood() {
-    let mut cable = Cable::new(&Setup { flows: 64, ..Setup::default() });
+    let tcp = TcpConfig { half_open_full: HalfOpenFull::Drop, ..hasty() };
+    let mut cable = Cable::new(&Setup { flows: 64, tcp, ..Setup::default() });
     (0..64).for_each(|_| cable.open(Conduct::VanishesHalfOpen));
     cable.turn(MILLI);
     for _ in 0..3_000 {

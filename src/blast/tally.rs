@@ -73,6 +73,7 @@ impl Reason {
             | End::FinWait2Timeout
             | End::Closed
             | End::TimeWaitExpired
+            | End::HalfOpenEvicted
             | End::TimeWaitReused => Self::Timeout,
             End::Aborted => Self::WrongAnswer,
         }

@@ -3,6 +3,7 @@
 //! [`validate`] is pure but for the reader of files that it is handed. What only the machine can tell (is there such an
 //! interface, such a queue, that much memory) is preflight's.
 
+use super::cookies::Secret;
 use super::file;
 use super::listen::{HttpFiles, Listen, ListenChanges, MAX_LISTENS, ServiceSpec, read_http_file};
 use super::problem::{Problem, Problems};
@@ -54,6 +55,10 @@ pub struct Config {
     pub duration: Option<Duration>,
     /// Print the closing summary as JSON.
     pub json: bool,
+    /// Where the secret of the SYN cookies' keys lies; without it they are drawn.
+    pub cookie_secret_file: Option<PathBuf>,
+    /// What is in that file.
+    pub cookie_secret: Option<Secret>,
     /// Limits and times of the TCP. The segment sizes are those of an MTU of 1500 until preflight knows the MTU.
     pub tcp: TcpConfig,
     /// Source prefixes that are denied; none stands among the allowed ones, too.
@@ -94,6 +99,8 @@ impl Default for Config {
             metrics: None,
             duration: None,
             json: false,
+            cookie_secret_file: None,
+            cookie_secret: None,
             tcp: TcpConfig::default(),
             deny: Vec::new(),
             allow: Vec::new(),
@@ -123,8 +130,9 @@ impl Config {
             None => (Settings::default(), Vec::new()),
         };
         let settings = source.flags.over(&file);
-        let (config, found) = validate(&settings, &read_http_file);
-        let problems = problems.into_iter().chain(found).collect();
+        let (mut config, found) = validate(&settings, &read_http_file);
+        let unread = read_cookie_secret(&mut config);
+        let problems = problems.into_iter().chain(found).chain(unread).collect();
         Problems::none_or("the configuration", problems, Config { source, ..config })
     }
 
@@ -230,6 +238,18 @@ fn read_bodies(config: &mut Config, read: ReadBody<'_>) -> Vec<Problem> {
     problems
 }
 
+/// Reads the secret of the SYN cookies into the configuration.
+fn read_cookie_secret(config: &mut Config) -> Option<Problem> {
+    let path = config.cookie_secret_file.as_ref()?;
+    match Secret::read(path) {
+        Ok(secret) => {
+            config.cookie_secret = Some(secret);
+            None
+        }
+        Err(cause) => Some(Problem::new(format!("cookie-secret {}", path.display()), cause)),
+    }
+}
+
 /// Listeners that contradict one another, or are too many.
 fn listener_contradictions(listens: &[Listen]) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -283,6 +303,11 @@ fn tcp_contradictions(tcp: &TcpConfig) -> Vec<Problem> {
         let (min, initial, max) = (show(tcp.rto_min_ms), show(tcp.rto_initial_ms), show(tcp.rto_max_ms));
         let what = format!("rto-min {min}, rto-initial {initial}, rto-max {max}");
         problems.push(Problem::new(what, "must not decrease from left to right"));
+    }
+    if let Some(at) = tcp.syn_cookies_at.filter(|at| *at > tcp.half_open_limit) {
+        let what = format!("syn-cookies-at {at}, half-open-limit {}", tcp.half_open_limit);
+        let cause = "so many half-open connections there never are";
+        problems.push(Problem::new(what, cause).remedy("lower syn-cookies-at, or raise half-open-limit"));
     }
     if tcp.keepalive_idle_ms != 0 && tcp.idle_timeout_ms != 0 && tcp.keepalive_idle_ms >= tcp.idle_timeout_ms {
         let what = format!("keepalive {}, idle-timeout {}", show(tcp.keepalive_idle_ms), show(tcp.idle_timeout_ms));
@@ -375,7 +400,8 @@ mod tests {
 
     #[test]
     fn values_that_contradict_one_another_are_named_together() {
-        let contradictions: [(&[(&str, &str)], &str); 8] = [
+        let contradictions: [(&[(&str, &str)], &str); 9] = [
+            (&[("syn-cookies-at", "65537")], "syn-cookies-at 65537, half-open-limit 65536: so many"),
             (&[("listen", "80=close")], "listeners 80=http and 80=close: one address and port"),
             (&[("queues", "0-3"), ("cores", "1,2")], "cores 1-2 (2) for queues 0-3 (4): each queue"),
             (&[("queues", "0-3"), ("flows", "3")], "flows 3 for 4 queues: each queue needs"),
@@ -409,6 +435,28 @@ mod tests {
         let (config, problems) = check(&[&GOOD[..], &listens].concat());
         assert_eq!(problems, ["listener 3=http:none: cannot read none: No such file"]);
         assert_eq!(config.http_files.keys().collect::<Vec<_>>(), [Path::new("body")]);
+    }
+
+    #[test]
+    fn a_secret_is_read_with_the_configuration() {
+        let path = std::env::temp_dir().join(format!("hfcf-of-config-{}", std::process::id()));
+        std::fs::write(&path, [7; 16]).unwrap();
+        let with = |file: &str| {
+            let pairs = [&GOOD[..], &[("cookie-secret", file)]].concat();
+            Config::load(Source { flags: flags(&pairs), file: None })
+        };
+        let config = with(path.to_str().unwrap()).unwrap();
+        assert!(config.cookie_secret.is_some());
+        let (after, changes) = config.reload(&ReloadRequest::default()).unwrap();
+        assert_eq!((after.cookie_secret, changes.needs_restart), (config.cookie_secret, Vec::new()));
+        let problems = with("/nowhere/secret").unwrap_err().list;
+        assert_eq!(problems.len(), 1);
+        let problem = problems[0].to_string();
+        assert!(
+            problem.starts_with("cookie-secret /nowhere/secret: cannot read /nowhere/secret: No such"),
+            "{problem}"
+        );
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::engine::listeners::{ListenerFlows, Listeners};
 use crate::engine::{Engine, EngineConfig, Secrets};
 use crate::port::Port;
 use crate::tcp::config::TcpConfig;
+use crate::tcp::cookie::Keys;
 use crate::tcp::state::State;
 use crate::worker::clock::{Clock, MonotonicClock};
 use crate::worker::mailbox::{Answer, Command, FlowQuery, Mailbox};
@@ -209,6 +210,15 @@ impl Crew {
     /// [`CrewError::Silent`] for a worker that takes no command.
     pub fn set_tcp_config(&self, tcp: &TcpConfig) -> Result<(), CrewError> {
         self.members.iter().try_for_each(|member| member.send(Command::TcpConfig(tcp.clone())))
+    }
+
+    /// Has every worker make and judge SYN cookies with these keys.
+    ///
+    /// # Errors
+    ///
+    /// [`CrewError::Silent`] for a worker that takes no command.
+    pub fn set_cookie_keys(&self, keys: &Keys) -> Result<(), CrewError> {
+        self.members.iter().try_for_each(|member| member.send(Command::CookieKeys(*keys)))
     }
 
     /// Has every worker use these listeners, and waits until they do.

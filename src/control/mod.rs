@@ -11,6 +11,7 @@
 pub mod check;
 pub mod client;
 pub mod config;
+pub mod cookies;
 pub mod crew;
 pub mod doctor;
 pub mod file;

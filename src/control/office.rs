@@ -18,6 +18,7 @@ use crate::observe::report::{
 use crate::observe::why::{Diagnosis, diagnose};
 use crate::steer::{SteerError, Steering};
 use crate::tcp::config::TcpConfig;
+use crate::tcp::cookie::Keys;
 use crate::tcp::state::State;
 use crate::worker::clock::{Clock, MonotonicClock};
 use crate::worker::report::Report;
@@ -239,6 +240,17 @@ impl Office {
     /// True once a drain has left no open connection.
     pub fn is_drained(&self) -> bool {
         self.draining.load(Ordering::Relaxed) && self.crew().open_connections() == 0
+    }
+
+    /// Has everybody who makes or judges SYN cookies use these keys. False if somebody did not get them.
+    pub fn set_cookie_keys(&self, keys: &Keys) -> bool {
+        match self.crew().set_cookie_keys(keys) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!("keys of SYN cookies: {error}");
+                false
+            }
+        }
     }
 
     /// Stops steering to listeners that were closed and whose last connection has ended.

@@ -9,6 +9,7 @@ mod steering;
 use super::config::Config;
 use super::problem::Problem;
 use super::values::{Count, Indexes, Millis};
+use crate::tcp::config::{HalfOpenFull, SynCookies};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -131,6 +132,12 @@ fn tcp_time(text: &str, least_ms: u64) -> Result<u32, String> {
     fits.ok_or_else(|| format!("must be at least {} and less than 24d", Millis(least_ms)))
 }
 
+/// The choice of that name.
+fn named<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, String> {
+    let names = || all.iter().map(|choice| name(*choice)).collect::<Vec<_>>().join(", ");
+    all.iter().copied().find(|choice| name(*choice) == text).ok_or_else(|| format!("must be one of {}", names()))
+}
+
 /// `true` or `false`.
 fn switch(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "must be true or false".to_owned())
@@ -219,6 +226,14 @@ macro_rules! tcp_number {
 macro_rules! tcp_time {
     ($field:ident, $least:expr) => {
         access!(text => tcp.$field = tcp_time(text, $least)?, config => Millis(config.tcp.$field.into()).to_string())
+    };
+}
+
+/// A closed choice in the TCP's configuration.
+macro_rules! tcp_choice {
+    ($field:ident, $choice:ident) => {
+        access!(text => tcp.$field = named(text, &$choice::ALL, $choice::name)?,
+                config => config.tcp.$field.name().to_owned())
     };
 }
 
@@ -362,12 +377,44 @@ pub const KEYS: &[Key] = &[
         "Print the closing summary as one JSON object on standard output",
         access!(text => json = switch(text)?, config => config.json.to_string()),
     ),
+    top(
+        "cookie-secret",
+        Kind::Text,
+        "FILE",
+        "Secret of the SYN cookies' keys, 16 bytes at least. Servers that share it, and whose clocks agree, complete each \
+         other's handshakes [default: fresh random keys]",
+        access!(text => cookie_secret_file = Some(PathBuf::from(text)),
+                config => shown(config.cookie_secret_file.as_ref().map(|path| path.display()))),
+    ),
+    tcp(
+        "syn-cookies",
+        Kind::Text,
+        "WHEN",
+        "Answer SYNs without keeping anything of them: auto (under pressure), always, or never",
+        tcp_choice!(syn_cookies, SynCookies),
+    ),
+    tcp(
+        "syn-cookies-at",
+        Kind::Number,
+        "N",
+        "Connections of one queue in the middle of the handshake that count as pressure [default: half of half-open-limit]",
+        access!(text => tcp.syn_cookies_at = Some(number(text, 1..=U32)?),
+                config => shown(config.tcp.syn_cookies_at.map(|at| Count(at.into())))),
+    ),
     tcp(
         "half-open-limit",
         Kind::Number,
         "N",
-        "Connections of one queue in the middle of the handshake at most; a SYN beyond is dropped and counted",
+        "Connections of one queue in the middle of the handshake at most",
         tcp_number!(half_open_limit, 1..=U32),
+    ),
+    tcp(
+        "half-open-full",
+        Kind::Text,
+        "POLICY",
+        "What becomes of a SYN at that limit, where no cookie answers it: drop (it is dropped), evict-oldest or evict-random \
+         (a handshake that is under way is given up for it)",
+        tcp_choice!(half_open_full, HalfOpenFull),
     ),
     tcp(
         "half-open-timeout",
@@ -412,6 +459,18 @@ pub const KEYS: &[Key] = &[
         "N",
         "Receive window in bytes, announced as far as the peer's window scaling allows",
         tcp_number!(window_bytes, 1..=1 << 30),
+    ),
+    tcp_file(
+        "pressure-timeout",
+        Kind::Time,
+        "half-open-timeout while there is pressure, if that is the longer one (RFC 4987 3.3)",
+        tcp_time!(pressure_timeout_ms, 1),
+    ),
+    tcp_file(
+        "pressure-syn-retries",
+        Kind::Number,
+        "syn-retries while there is pressure, if that is the larger one",
+        tcp_number!(pressure_syn_retries, 0..=255),
     ),
     tcp_file("window-scaling", Kind::Switch, "Accept window scaling (RFC 7323 2)", tcp_switch!(window_scaling)),
     tcp_file("sack-permitted", Kind::Switch, "Accept SACK-permitted (RFC 2018)", tcp_switch!(sack_permitted)),
@@ -584,6 +643,9 @@ mod tests {
             ("syn-retries", "256", "must be from 0 to 255"),
             ("frames", "1000", "must be a power of two from 256 to 1048576"),
             ("busy", "yes", "must be true or false"),
+            ("syn-cookies", "on", "must be one of auto, always, never"),
+            ("half-open-full", "", "must be one of drop, evict-oldest, evict-random"),
+            ("syn-cookies-at", "0", "must be from 1 to 4294967295"),
             ("interface", "eth0/..", "must be an interface name: 1 to 15 bytes without blanks, / and :"),
             ("interface", "sixteen-letters-", "must be an interface name: 1 to 15 bytes without blanks, / and :"),
             ("metrics", "9464", "must be an address and a port, as in 127.0.0.1:9464 or [::1]:9464"),

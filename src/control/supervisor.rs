@@ -5,6 +5,7 @@
 //! what a request means ([`super::office`]), and everything on the data path.
 
 use super::config::Config;
+use super::cookies::KeyKeeper;
 use super::crew::{Crew, CrewError, Job};
 use super::meter::Meter;
 use super::metrics::{MetricsError, MetricsListener, MetricsServer};
@@ -21,6 +22,7 @@ use crate::port::BURST_FRAMES;
 use crate::port::xsk::{self, XskConfig, XskError, XskPort};
 use crate::steer::{AttachMode, DEFAULT_MAX_ENDPOINTS, MacFilter, SteerError, SteerOptions, Steering};
 use crate::tcp::config::TcpConfig;
+use crate::tcp::cookie::Keys;
 use crate::wire::parse::PartialChecksums;
 use crate::worker::Idle;
 use crate::worker::clock::MonotonicClock;
@@ -29,7 +31,7 @@ use signal_hook::iterator::{Handle, Signals};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How often a running server looks after what nobody tells it: closed listeners, the end of a drain.
 const ROUND: Duration = Duration::from_millis(200);
@@ -92,10 +94,12 @@ pub fn run(config: &Config, preflight: &Preflight) -> Result<Summary, ServeError
             tracing::warn!("{}", preflight::unsplit_segments(&config.interface));
         }
     }
+    let mut keeper = key_keeper(config)?;
     let mut roster = Roster::default();
     roster.set(&config.listens, &config.http_files)?;
     let clock = MonotonicClock::start();
     let (crew, bind) = start_crew(config, preflight, clock, (&steering, &roster), &events)?;
+    deliver_first_keys(&mut keeper, &crew)?;
     steering.set_filter(&config.filter())?;
     steering.set_syn_rate(config.syn_rate)?;
     steering.set_endpoints(&roster.endpoints())?;
@@ -117,7 +121,7 @@ pub fn run(config: &Config, preflight: &Preflight) -> Result<Summary, ServeError
     let line = text::ready(&office.report());
     eprintln!("{line}");
     notify::ready(&line);
-    let ended_by = wait(&office, &happened, config.duration);
+    let ended_by = wait(&office, &happened, config.duration, &mut keeper);
     notify::stopping();
 
     office.stop_serving();
@@ -125,6 +129,28 @@ pub fn run(config: &Config, preflight: &Preflight) -> Result<Summary, ServeError
     server.stop();
     signals.close();
     Ok(Summary { ended_by, stats: office.report() })
+}
+
+/// Who keeps the keys of SYN cookies.
+fn key_keeper(config: &Config) -> Result<KeyKeeper, ServeError> {
+    if let (Some(secret), Some(path)) = (&config.cookie_secret, &config.cookie_secret_file)
+        && secret.exposed
+    {
+        let path = path.display();
+        tracing::warn!("{path}: everybody may read the secret of the SYN cookies; chmod o= takes that away");
+    }
+    KeyKeeper::new(config.cookie_secret.clone(), wall_clock()).map_err(ServeError::Random)
+}
+
+/// Gives the workers the keys of SYN cookies before anything is steered to them.
+fn deliver_first_keys(keeper: &mut KeyKeeper, crew: &Crew) -> Result<(), ServeError> {
+    let mut delivered = Ok(());
+    let deliver = |keys: &Keys| {
+        delivered = crew.set_cookie_keys(keys);
+        delivered.is_ok()
+    };
+    keeper.turn(wall_clock(), deliver).map_err(ServeError::Random)?;
+    Ok(delivered?)
 }
 
 /// Opens a port on each queue and starts its worker. Returns how the ports are bound, too.
@@ -135,7 +161,11 @@ fn start_crew(
     (steering, roster): (&Steering, &Roster),
     events: &Sender<Event>,
 ) -> Result<(Crew, &'static str), ServeError> {
-    let secrets = secrets()?;
+    let mut secrets = secrets()?;
+    if let Some(secret) = &config.cookie_secret {
+        // Timestamps that one responder sent are echoed to another: their clocks are to be one.
+        secrets.timestamp_offset = secret.timestamp(wall_clock());
+    }
     let idle = if config.busy { Idle::Spin } else { Idle::Sleep };
     let tcp = per_worker(&preflight.tcp, preflight.queues.len());
     let mut crew = Crew::default();
@@ -231,10 +261,11 @@ fn watch_signals(events: Sender<Event>) -> Result<Handle, ServeError> {
 }
 
 /// Waits for the end, and looks after the office meanwhile.
-fn wait(office: &Office, happened: &Receiver<Event>, duration: Option<Duration>) -> EndedBy {
+fn wait(office: &Office, happened: &Receiver<Event>, duration: Option<Duration>, keeper: &mut KeyKeeper) -> EndedBy {
     let started = Instant::now();
     loop {
-        let left = duration.map_or(ROUND, |duration| duration.saturating_sub(started.elapsed()).min(ROUND));
+        let round = ROUND.min(keeper.until_next(wall_clock()));
+        let left = duration.map_or(round, |duration| duration.saturating_sub(started.elapsed()).min(round));
         let asleep = Instant::now();
         let event = happened.recv_timeout(left);
         office.note_late(asleep.elapsed().saturating_sub(left));
@@ -254,5 +285,13 @@ fn wait(office: &Office, happened: &Receiver<Event>, duration: Option<Duration>)
         }
         office.look_after_closed_listeners();
         office.keep_history();
+        if let Err(error) = keeper.turn(wall_clock(), |keys| office.set_cookie_keys(keys)) {
+            tracing::error!("drawing the next key of SYN cookies: the system gives no random numbers: {error}");
+        }
     }
+}
+
+/// The wall clock since 1970; one that stands before that counts as 1970.
+fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

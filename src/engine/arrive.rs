@@ -66,11 +66,20 @@ impl Engine {
         };
         match listen::segment_arrives(segment) {
             Listen::Drop(reason) => Verdict::Drop(reason),
-            Listen::Reset(reset) => self.answer_with_reset(segment, &reset, frame, now.tick()),
+            Listen::Reset(reset) => {
+                if self.flood.looks_at_cookies(now.tick())
+                    && let Some(verdict) = self.cookie_arrives(segment, service, hash, frame, now.tick())
+                {
+                    return verdict;
+                }
+                self.answer_with_reset(segment, &reset, frame, now.tick())
+            }
             Listen::Open => {
                 self.counters.syns_received += 1;
-                if self.half_open() >= self.config.tcp.half_open_limit {
-                    return Verdict::Drop(DropReason::HalfOpenFull);
+                if (self.half_open() >= self.flood.crowd() || self.flows.is_full())
+                    && let Some(verdict) = self.syn_arrives_in_a_crowd(segment, frame, now.tick())
+                {
+                    return verdict;
                 }
                 let iss = self.isn.isn(&segment.tuple, now);
                 let tcb = listen::open_passive(segment, iss, service, self.env(now.tick()));
@@ -81,15 +90,24 @@ impl Engine {
 
     /// Puts a new connection into the table and answers with its SYN-ACK.
     fn open_passive(&mut self, tcb: Tcb, segment: &Segment, hash: FlowHash, frame: &mut [u8], now: Now) -> Verdict {
-        let slot = match self.flows.insert(hash, tcb) {
+        let slot = match self.admit(tcb, hash) {
             Ok(slot) => slot,
             Err(Full) => return Verdict::Drop(DropReason::FlowTableFull),
         };
+        if let Some(id) = self.flows.id(slot) {
+            self.flood.half_open.push(id);
+        }
+        answer_without_payload(frame, segment, &tcb.syn(self.env(now.tick())))
+    }
+
+    /// Puts a new connection in SYN-RECEIVED into the table.
+    pub(super) fn admit(&mut self, tcb: Tcb, hash: FlowHash) -> Result<Slot, Full> {
+        let slot = self.flows.insert(hash, tcb)?;
         self.counters.passive_opens += 1;
         self.states[State::SynReceived.index()] += 1;
         self.listeners.acquired(tcb.service);
         self.wheel.start(slot, tcb.deadline);
-        answer_without_payload(frame, segment, &tcb.syn(self.env(now.tick())))
+        Ok(slot)
     }
 
     /// A RST for a segment without a connection, within its rate limit.
@@ -102,7 +120,13 @@ impl Engine {
     }
 
     /// A segment of the connection in `slot`: the protocol first, then the service, then the answer.
-    fn arrives_for_connection(&mut self, slot: Slot, segment: &Segment, frame: &mut [u8], now: Tick) -> Verdict {
+    pub(super) fn arrives_for_connection(
+        &mut self,
+        slot: Slot,
+        segment: &Segment,
+        frame: &mut [u8],
+        now: Tick,
+    ) -> Verdict {
         let env = env(&self.config, self.timestamp_offset, now);
         let tcb = self.flows.found_mut(slot);
         let (before, was_waiting, deadline_before) = (tcb.state, is_waiting(tcb), tcb.deadline);
@@ -289,7 +313,7 @@ pub(super) fn write(frame: &mut [u8], to: &Addressing, reply: &Reply, tcb: &Tcb,
 }
 
 /// Writes a reply without payload over the frame of the segment that it answers.
-fn answer_without_payload(frame: &mut [u8], segment: &Segment, reply: &Reply) -> Verdict {
+pub(super) fn answer_without_payload(frame: &mut [u8], segment: &Segment, reply: &Reply) -> Verdict {
     Verdict::Transmit { len: reply::write(frame, &Addressing::answering(segment), reply, |_| {}) }
 }
 

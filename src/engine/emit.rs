@@ -47,7 +47,9 @@ impl Engine {
                 self.wheel.forgotten();
                 continue;
             };
-            match timeout::expire(&mut tcb, env(&self.config, self.timestamp_offset, tick)) {
+            let env = env(&self.config, self.timestamp_offset, tick);
+            let env = self.flood.env_of_timer(&tcb, self.is_under_pressure(), env);
+            match timeout::expire(&mut tcb, env) {
                 Expired::End(end, None) => {
                     self.counters.timers_fired += 1;
                     self.end_expired(slot, tcb.state, end);
@@ -113,13 +115,14 @@ impl Engine {
 
     /// A timer that came due.
     fn expire(&mut self, slot: Slot, frame: &mut [u8], now: Tick) -> Option<usize> {
+        let crowded = self.is_under_pressure();
         let env = env(&self.config, self.timestamp_offset, now);
         let Some(tcb) = self.flows.get_mut(slot) else {
             self.wheel.forgotten();
             return None;
         };
         let before = tcb.state;
-        let expired = timeout::expire(tcb, env);
+        let expired = timeout::expire(tcb, self.flood.env_of_timer(tcb, crowded, env));
         let to = addressing(tcb, self.config.mac);
         let tcb = *tcb;
         self.counters.timers_fired += u64::from(expired != Expired::NotYet);

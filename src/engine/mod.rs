@@ -12,6 +12,8 @@ pub mod active;
 mod arrive;
 mod emit;
 pub mod events;
+mod flood;
+mod half_open;
 pub mod limit;
 pub mod listeners;
 mod ready;
@@ -34,6 +36,7 @@ use crate::wire::parse::{PartialChecksums, parse};
 use crate::wire::plain;
 use crate::wire::segment::{Control, Segment};
 use events::{Event, Events, What};
+use flood::Flood;
 use limit::RateLimit;
 use listeners::Listeners;
 use ready::Ready;
@@ -103,6 +106,7 @@ pub struct Engine {
     staged: Vec<Staged>,
     counters: Counters,
     states: [u32; State::ALL.len()],
+    flood: Flood,
     challenges: RateLimit,
     resets: RateLimit,
     events: Events,
@@ -123,6 +127,7 @@ impl Engine {
             staged: Vec::with_capacity(config.burst),
             counters: Counters::new(),
             states: [0; State::ALL.len()],
+            flood: Flood::new(&config.tcp, config.flows, secrets.flow_hash),
             challenges: RateLimit::new(config.tcp.challenges_per_second, now.tick()),
             resets: RateLimit::new(config.tcp.resets_per_second, now.tick()),
             events: Events::new(config.events),
@@ -133,7 +138,10 @@ impl Engine {
 
     /// Bytes that an engine for `flows` flows allocates, listeners aside.
     pub fn memory_bytes(flows: u32) -> u64 {
-        FlowTable::<Tcb>::memory_bytes(flows) + Wheel::memory_bytes(flows) + Ready::memory_bytes(flows)
+        FlowTable::<Tcb>::memory_bytes(flows)
+            + Wheel::memory_bytes(flows)
+            + Ready::memory_bytes(flows)
+            + Flood::memory_bytes(flows)
     }
 
     /// Looks at a received frame: whose flow it will be, so that this can be fetched meanwhile. Frames are committed in the order in
@@ -249,6 +257,7 @@ impl Engine {
             End::ResetByPeer => &mut counters.reset_by_peer,
             End::HalfOpenReset => &mut counters.half_open_resets,
             End::HalfOpenTimeout => &mut counters.half_open_timeouts,
+            End::HalfOpenEvicted => &mut counters.half_open_evicted,
             End::Refused => &mut counters.refused,
             End::OpenTimeout => &mut counters.open_timeouts,
             End::RetransmissionTimeout => &mut counters.retransmission_timeouts,
@@ -337,6 +346,7 @@ impl Engine {
         self.challenges = RateLimit::new(tcp.challenges_per_second, now.tick());
         self.resets = RateLimit::new(tcp.resets_per_second, now.tick());
         self.config.tcp = tcp;
+        self.flood.configure(&self.config.tcp, now.tick());
     }
 
     /// From now on every SYN is answered as if nobody listened; what is open goes on.
@@ -354,9 +364,10 @@ impl Engine {
         self.next_due(now.tick()).is_some_and(|due| now.tick().at_or_after(due))
     }
 
-    /// Lets the timers follow the time while none is due; see [`Wheel::follow`].
+    /// Lets the timers follow the time while none is due (see [`Wheel::follow`]), and cookies be switched off again.
     pub fn follow(&mut self, now: Now) {
         self.wheel.follow(now.tick());
+        self.flood.follow(self.half_open(), &self.config.tcp, now.tick());
     }
 }
 

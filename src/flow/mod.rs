@@ -141,6 +141,11 @@ impl<T: Keyed> FlowTable<T> {
         self.slab.taken() == 0
     }
 
+    /// True if every slot is taken.
+    pub fn is_full(&self) -> bool {
+        self.slab.taken() == self.slab.capacity()
+    }
+
     /// How many flows there can be.
     pub fn capacity(&self) -> u32 {
         self.slab.capacity()

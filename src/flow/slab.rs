@@ -27,6 +27,11 @@ pub struct FlowId {
     generation: u32,
 }
 
+impl FlowId {
+    /// The name of no flow.
+    pub const NONE: Self = Self { slot: Slot(u32::MAX), generation: 0 };
+}
+
 /// End of the free list.
 const NONE: u32 = u32::MAX;
 

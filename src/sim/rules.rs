@@ -122,6 +122,7 @@ pub fn given_up(counters: &Counters) -> u64 {
         + counters.aborted
         + counters.half_open_timeouts
         + counters.half_open_resets
+        + counters.half_open_evicted
         + counters.refused
         + counters.open_timeouts
         + counters.retransmission_timeouts

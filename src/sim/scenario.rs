@@ -13,7 +13,8 @@ use crate::engine::{Engine, EngineConfig, Secrets};
 use crate::port::BURST_FRAMES;
 use crate::port::memory::{MemoryConfig, MemoryPort};
 use crate::service::{AnyService, Close, Discard, Http};
-use crate::tcp::config::TcpConfig;
+use crate::tcp::config::{HalfOpenFull, SynCookies, TcpConfig};
+use crate::tcp::cookie::{Key, Keys};
 use crate::tcp::syn_sent::ActiveOpen;
 use crate::time::Now;
 use crate::wire::ether::{Mac, VlanTags};
@@ -132,6 +133,8 @@ pub struct Scenario {
     pub connections: u16,
     /// Users who give their connection up, per mille.
     pub impatience: u32,
+    /// Our server answers every SYN with a cookie.
+    pub cookies: bool,
     random: Random,
 }
 
@@ -175,6 +178,7 @@ impl Scenario {
             partners: [Partner::Discard, Partner::Close, Partner::Http(body)],
             connections: draw_connections(&mut random),
             impatience: random.pick(&[0, 0, 0, 200]),
+            cookies: random.chance(200),
             random,
         }
     }
@@ -228,6 +232,7 @@ impl Scenario {
             strike_every_ns: random.pick(&[5_000_000, 50_000_000, 500_000_000]),
             window: self.tcp.window_bytes,
             flood_port: random.pick(&PORTS),
+            cookies: self.cookies,
         }
     }
 
@@ -268,7 +273,11 @@ impl Scenario {
     }
 
     fn server(&self, random: &mut Random, meter: fn() -> u64) -> Box<dyn Node> {
-        let engine = self.engine(random, SERVER_MAC, true);
+        let mut engine = self.engine(random, SERVER_MAC, true);
+        if self.cookies {
+            let key = Key(core::array::from_fn(|_| random.within(0..=u8::MAX)));
+            engine.set_cookie_keys(Keys { current: key, previous: None, parity: random.chance(500) });
+        }
         let port = MemoryPort::new(&self.port);
         Box::new(Server::new(engine, port, SERVER_MAC, random.fork(), self.slow_completions, meter))
     }
@@ -468,6 +477,8 @@ fn draw_tcp(random: &mut Random) -> TcpConfig {
         challenges_per_second: random.pick(&[1, 5, 1_000]),
         resets_per_second: random.pick(&[1, 5, 10_000]),
         half_open_limit: random.pick(&[1, 3, 1_000, 1_000]),
+        half_open_full: random.pick(&HalfOpenFull::ALL),
+        syn_cookies: SynCookies::Always,
         ..TcpConfig::for_mtu(random.pick(&[576, 1_280, 1_500]))
     }
 }

@@ -52,16 +52,25 @@ struct Conversation {
     edge: u32,
     /// The engine's SYN offers to scale windows.
     scales: bool,
+    /// The acknowledgment of the engine's SYN came, and may have made a connection out of a cookie, also once more.
+    may_begin_again: bool,
 }
 
 /// Reads along at one engine.
 #[derive(Debug, Default)]
 pub struct Witness {
+    /// The engine sends cookies: it cannot tell the first acknowledgment of one from a duplicate, when the connection is over.
+    cookies: bool,
     delivered: HashMap<FourTuple, Delivered>,
     conversations: HashMap<FourTuple, Conversation>,
 }
 
 impl Witness {
+    /// A witness of an engine that sends cookies, or not.
+    pub fn new(cookies: bool) -> Self {
+        Self { cookies, ..Self::default() }
+    }
+
     /// A frame was put before the engine. Nothing can be wrong with it: the engine has to cope with what comes.
     pub fn delivered(&mut self, frame: &[u8]) {
         let Ok(segment) = parse(frame, PartialChecksums::Refuse) else { return };
@@ -94,7 +103,16 @@ impl Witness {
         let Some(conversation) = self.conversations.get_mut(&tuple) else {
             return Err(broken(&segment, "a segment of a connection that was never opened"));
         };
-        conversation.sent(&segment, &frame[segment.payload()], all).map_err(|text| broken(&segment, &text))
+        let payload = &frame[segment.payload()];
+        let mut judged = conversation.sent(&segment, payload, all);
+        if judged.is_err() && self.cookies && conversation.may_begin_again {
+            let mut again = conversation.begun_again(all);
+            if again.sent(&segment, payload, all).is_ok() {
+                *conversation = again;
+                judged = Ok(());
+            }
+        }
+        judged.map_err(|text| broken(&segment, &text))
     }
 }
 
@@ -129,12 +147,34 @@ impl Conversation {
             fin: None,
             edge: 1 + all.syn_window,
             scales: syn.options.window_scale.is_some(),
+            may_begin_again: false,
         }
+    }
+
+    /// The same connection from its SYN on.
+    fn begun_again(&self, all: &Delivered) -> Self {
+        let Self { iss, irs, edge, scales, .. } = *self;
+        let mut again = Self {
+            iss,
+            irs,
+            covered: BTreeMap::new(),
+            acknowledged: 0,
+            stream: Vec::new(),
+            fin: None,
+            edge,
+            scales,
+            may_begin_again: false,
+        };
+        if let Some(irs) = irs {
+            all.text.iter().for_each(|(seq, len)| again.cover(*seq, *len, irs));
+        }
+        again
     }
 
     fn delivered(&mut self, segment: &Segment, all: &Delivered) {
         if let Some(irs) = self.irs {
             self.cover(segment.seq, segment.len(), irs);
+            self.may_begin_again |= segment.seq == irs + 1 && segment.ack == self.iss + 1;
         }
         let ack = segment.ack.distance_from(self.iss);
         if segment.control.has(Control::ACK) && ack < FAR {
@@ -352,6 +392,18 @@ mod tests {
         assert_eq!(says(&mut witness, &ours(5_001, 1_001, FIN_ACK, b"ab")), "fine");
         assert!(says(&mut witness, &ours(5_003, 1_001, Control::ACK, b"c")).contains("text behind the FIN"));
         assert!(says(&mut witness, &ours(5_001, 1_001, FIN_ACK, b"a")).contains("a FIN at byte 1"));
+    }
+
+    #[test]
+    fn with_cookies_a_duplicate_of_the_acknowledgment_may_begin_it_again() {
+        for cookies in [false, true] {
+            let mut witness = Witness { cookies, ..established() };
+            witness.delivered(&peer(1_001, 5_001, Control::ACK, 150, &[7; 10]));
+            assert_eq!(says(&mut witness, &ours(5_001, 1_011, FIN_ACK, b"ab")), "fine");
+            let begins_again = says(&mut witness, &ours(5_001, 1_001, Control::ACK, &[])) == "fine";
+            assert_eq!(begins_again, cookies);
+            assert!(says(&mut witness, &ours(5_001, 1_021, Control::ACK, &[])).contains("11 came"));
+        }
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Order {
     pub window: u32,
     /// Port for SYNs from nowhere.
     pub flood_port: u16,
+    /// A server of ours answers SYNs with cookies.
+    pub cookies: bool,
 }
 
 /// A node with what belongs to it.
@@ -114,6 +116,8 @@ pub struct World {
     next_strike: Option<Now>,
     /// Connections that a wild forgery was for, as both ends name them.
     forged: HashSet<FourTuple>,
+    /// A frame did not arrive as it was sent, or arrived twice.
+    harmed: bool,
     trace: Trace,
     steps: u64,
 }
@@ -132,6 +136,7 @@ impl World {
             healed: false,
             next_strike,
             forged: HashSet::new(),
+            harmed: false,
             trace: Trace::default(),
             steps: 0,
         }
@@ -139,7 +144,8 @@ impl World {
 
     /// Puts a node into the world, at the addresses `addrs`.
     pub fn seat(&mut self, node: Box<dyn Node>, addrs: &[Addr]) {
-        let (witness, capacity) = node.engine().map(|engine| (Witness::default(), engine.capacity())).unzip();
+        let (witness, capacity) =
+            node.engine().map(|engine| (Witness::new(self.order.cookies), engine.capacity())).unzip();
         let capacity = capacity.unwrap_or(0);
         self.seats.push(Seat { node, addrs: addrs.to_vec(), witness, capacity, due: Some(self.now) });
     }
@@ -227,6 +233,7 @@ impl World {
         let taken = seat.node.deliver(frame, self.now)?;
         seat.due = Some(self.now);
         let what = if taken { What::Delivered } else { What::Refused };
+        self.harmed |= !taken;
         if let Some(witness) = seat.witness.as_mut().filter(|_| taken) {
             witness.delivered(frame);
         }
@@ -275,6 +282,7 @@ impl World {
         let link = self.links.entry((from, to)).or_insert_with(|| Link::new(faults));
         link.carry(frame, self.now, &mut self.order.random, |at, frame, fate| {
             self.trace.add(self.now, name, What::Sent(fate), &frame);
+            self.harmed |= fate != Fate::Whole;
             if fate != Fate::Lost {
                 self.serial += 1;
                 self.arrivals.insert((at, self.serial), Arrival { to, frame });
@@ -384,8 +392,10 @@ impl World {
         Err(Broken::new(format!("{users:?} by the users, but {bytes_received} bytes received and {bytes_sent} sent")))
     }
 
+    /// With cookies a lost acknowledgment leaves one end alone with a connection that the other never had.
     fn is_undisturbed(&self) -> bool {
-        self.order.malice != Malice::Wild && rules::given_up(&self.counters()) == 0
+        let kept = !self.order.cookies || !self.harmed;
+        self.order.malice != Malice::Wild && rules::given_up(&self.counters()) == 0 && kept
     }
 
     fn counters(&self) -> Counters {

@@ -87,6 +87,8 @@ counters! {
     half_open_timeouts,
     /// Half-open connections that a RST from the peer ended.
     half_open_resets,
+    /// Half-open connections given up for a newer connection that found no room.
+    half_open_evicted,
     /// Active opens that a RST answered.
     refused,
     /// Active opens that nothing answered.
@@ -101,6 +103,14 @@ counters! {
     time_wait_expired,
     /// TIME-WAIT connections replaced by a newer SYN (RFC 6191).
     time_wait_reused,
+    /// SYN-ACK segments sent with a cookie, for which nothing is kept.
+    cookies_sent,
+    /// Connections that an acknowledgment of a cookie opened.
+    cookies_accepted,
+    /// Acknowledgments without a connection that were looked at for a cookie and had none that is good.
+    cookies_refused,
+    /// Times that the engine began to send cookies because it was under pressure.
+    cookies_switched_on,
     /// SYN-ACK segments sent again.
     syn_ack_retransmissions,
     /// SYN segments sent again.

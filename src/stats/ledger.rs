@@ -23,6 +23,7 @@ pub fn flows_unaccounted(counters: &Counters, live: u64) -> i128 {
         counters.aborted,
         counters.half_open_timeouts,
         counters.half_open_resets,
+        counters.half_open_evicted,
         counters.refused,
         counters.open_timeouts,
         counters.retransmission_timeouts,

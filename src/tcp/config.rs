@@ -47,11 +47,88 @@ pub struct TcpConfig {
     pub challenges_per_second: u32,
     /// RST segments that one engine sends in a second at most for segments without a connection.
     pub resets_per_second: u32,
-    /// Half-open connections that one engine holds at most; a SYN beyond is dropped.
+    /// Half-open connections that one engine holds at most.
     pub half_open_limit: u32,
+    /// What becomes of a SYN at that limit, and of one for which there is no slot.
+    pub half_open_full: HalfOpenFull,
+    /// When SYN cookies take the place of half-open connections (RFC 4987 3.6).
+    pub syn_cookies: SynCookies,
+    /// Half-open connections from which on an engine is under pressure; `None` is half of the limit.
+    pub syn_cookies_at: Option<u32>,
+    /// [`TcpConfig::half_open_timeout_ms`] under pressure, if that is the longer one (RFC 4987 3.3).
+    pub pressure_timeout_ms: u32,
+    /// [`TcpConfig::syn_retries`] under pressure, if that is the larger one.
+    pub pressure_syn_retries: u8,
+}
+
+/// When the peer's SYN is answered by a cookie and not by a connection in SYN-RECEIVED.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SynCookies {
+    /// Under pressure.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl SynCookies {
+    /// Every choice.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Always, Self::Never];
+
+    /// Its name in options and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+}
+
+/// What becomes of a SYN for which there is no room, where it is not answered by a cookie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HalfOpenFull {
+    /// It is dropped.
+    Drop,
+    /// The oldest half-open connection is given up for it.
+    #[default]
+    EvictOldest,
+    /// A half-open connection drawn by lot is given up for it.
+    EvictRandom,
+}
+
+impl HalfOpenFull {
+    /// Every choice.
+    pub const ALL: [Self; 3] = [Self::Drop, Self::EvictOldest, Self::EvictRandom];
+
+    /// Its name in options and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::EvictOldest => "evict-oldest",
+            Self::EvictRandom => "evict-random",
+        }
+    }
 }
 
 impl TcpConfig {
+    /// Half-open connections from which on an engine is under pressure: at least one, at most the limit.
+    pub fn pressure_at(&self) -> u32 {
+        self.syn_cookies_at.unwrap_or(self.half_open_limit / 2).min(self.half_open_limit).max(1)
+    }
+
+    /// The configuration that half-open connections have under pressure.
+    #[must_use]
+    pub fn under_pressure(&self) -> Self {
+        Self {
+            half_open_timeout_ms: self.half_open_timeout_ms.min(self.pressure_timeout_ms),
+            syn_retries: self.syn_retries.min(self.pressure_syn_retries),
+            ..*self
+        }
+    }
+
     /// The defaults for an interface with the given MTU in bytes.
     ///
     /// # Panics
@@ -89,6 +166,11 @@ impl Default for TcpConfig {
             challenges_per_second: 1_000,
             resets_per_second: 10_000,
             half_open_limit: 65_536,
+            half_open_full: HalfOpenFull::default(),
+            syn_cookies: SynCookies::default(),
+            syn_cookies_at: None,
+            pressure_timeout_ms: 3_000,
+            pressure_syn_retries: 1,
         }
     }
 }

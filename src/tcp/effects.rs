@@ -14,6 +14,8 @@ pub enum End {
     HalfOpenReset,
     /// SYN-RECEIVED of a passive OPEN was given up.
     HalfOpenTimeout,
+    /// SYN-RECEIVED of a passive OPEN was given up for a newer connection that found no room.
+    HalfOpenEvicted,
     /// A RST answered our active OPEN.
     Refused,
     /// Nothing answered our active OPEN.

@@ -19,6 +19,7 @@ use crate::engine::listeners::{ListenerFlows, Listeners};
 use crate::engine::snapshot::FlowSnapshot;
 use crate::stats::publish::Published;
 use crate::tcp::config::TcpConfig;
+use crate::tcp::cookie::Keys;
 use crate::tcp::state::State;
 use crate::time::Tick;
 
@@ -37,6 +38,8 @@ pub enum Command {
     Listeners(Listeners),
     /// Use these limits and times from now on.
     TcpConfig(TcpConfig),
+    /// Make and judge SYN cookies with these keys from now on.
+    CookieKeys(Keys),
     /// Copy out flows.
     Flows(FlowQuery),
 }

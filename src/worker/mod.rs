@@ -236,6 +236,7 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
                 self.mailbox.answer(Answer::OldListeners(old));
             }
             Command::TcpConfig(tcp) => self.engine.set_tcp_config(tcp, now),
+            Command::CookieKeys(keys) => self.engine.set_cookie_keys(keys),
             Command::Flows(query) => self.continue_query(query, now),
         }
         true

@@ -5,7 +5,8 @@ use handfast::engine::{Engine, EngineConfig, Secrets, TIMER_BUDGET};
 use handfast::flow::FlowId;
 use handfast::service::{AnyService, Close, Discard, Http};
 use handfast::stats::ledger::{flows_unaccounted, frames_unaccounted};
-use handfast::tcp::config::TcpConfig;
+use handfast::tcp::config::{HalfOpenFull, SynCookies, TcpConfig};
+use handfast::tcp::cookie::{Key, Keys};
 use handfast::tcp::syn_sent::ActiveOpen;
 use handfast::time::{NANOS_PER_TICK, Now};
 use handfast::verdict::Verdict;
@@ -33,6 +34,7 @@ const BODY: &[u8] = b"0123456789";
 type Outcome<T> = Result<T, String>;
 
 /// What a script sets before its first segment.
+#[derive(Clone)]
 struct Setup {
     tcp: TcpConfig,
     listeners: Vec<Listener>,
@@ -51,6 +53,8 @@ struct Said {
 /// A script under way.
 struct World {
     engine: Engine,
+    /// What it was made from.
+    setup: Setup,
     ipv6: bool,
     /// All frames carry these.
     tags: VlanTags,
@@ -153,6 +157,11 @@ impl Setup {
             "challenges_per_second" => tcp.challenges_per_second = parse_number(value)?,
             "resets_per_second" => tcp.resets_per_second = parse_number(value)?,
             "half_open_limit" => tcp.half_open_limit = parse_number(value)?,
+            "half_open_full" => tcp.half_open_full = named(value, &HalfOpenFull::ALL, HalfOpenFull::name)?,
+            "syn_cookies" => tcp.syn_cookies = named(value, &SynCookies::ALL, SynCookies::name)?,
+            "syn_cookies_at" => tcp.syn_cookies_at = Some(parse_number(value)?),
+            "pressure_timeout_ms" => tcp.pressure_timeout_ms = parse_number(value)?,
+            "pressure_syn_retries" => tcp.pressure_syn_retries = parse_number(value)?,
             _ => return Err(format!("no setting {name}")),
         }
         Ok(())
@@ -178,6 +187,7 @@ impl World {
         let now = Now::from_millis(1_000_000);
         Self {
             engine: Engine::new(config, &secrets, Listeners::new(listeners), now),
+            setup: setup.clone(),
             ipv6: setup.ipv6,
             tags: setup.tags,
             now,
@@ -201,12 +211,24 @@ impl World {
                 self.engine.drain();
                 Ok(())
             }
+            "keys" => {
+                self.engine.set_cookie_keys(keys(parse_number(rest)?));
+                Ok(())
+            }
+            "reload" => self.reload(rest),
             "event" => self.user_hears(rest),
             "open" => self.user_opens(rest),
             "close" => self.user_closes(),
             "abort" => self.user_aborts(),
             other => Err(format!("no such word: {other}")),
         }
+    }
+
+    /// The operator changes limits; what is not named is what the script began with.
+    fn reload(&mut self, rest: &str) -> Outcome<()> {
+        rest.split_whitespace().try_for_each(|setting| self.setup.config(setting))?;
+        self.engine.set_tcp_config(self.setup.tcp.clone(), self.now);
+        Ok(())
     }
 
     /// Nothing that the engine said is left unheard.
@@ -363,6 +385,7 @@ impl World {
             let step = due.map_or(left, |due| u64::from(due.millis_since(tick))).clamp(1, left);
             left -= step;
             self.now = Now(self.now.0 + step * NANOS_PER_TICK);
+            self.engine.follow(self.now);
             if self.engine.has_due(self.now) {
                 self.emit()?;
             }
@@ -422,6 +445,17 @@ fn tuple(ipv6: bool, peer: u16, port: u16) -> FourTuple {
     let (local, remote) = if ipv6 { ("[2001:2::1]", "[2001:2::2]") } else { ("198.18.0.1", "198.18.0.2") };
     let addr = |host: &str, port: u16| -> SocketAddr { format!("{host}:{port}").parse().expect("an address") };
     FourTuple::new(addr(local, port), addr(remote, peer))
+}
+
+/// The choice of that name.
+fn named<T: Copy>(name: &str, all: &[T], name_of: fn(T) -> &'static str) -> Outcome<T> {
+    all.iter().copied().find(|choice| name_of(*choice) == name).ok_or_else(|| format!("no choice {name}"))
+}
+
+/// The keys of SYN cookies in a period.
+fn keys(period: u64) -> Keys {
+    let key = |period: u64| Key::of_period(b"the secret of the scripts", period);
+    Keys { current: key(period), previous: Some(key(period - 1)), parity: period % 2 == 1 }
 }
 
 fn parse_number<T: std::str::FromStr>(text: &str) -> Outcome<T> {

@@ -17,6 +17,8 @@
 //! state ESTABLISHED                 the connection's state, or CLOSED if there is none
 //! count challenge_acks=1            counters, since the start
 //! drain                             the operator drains the server
+//! keys 7                            the engine gets the keys of SYN cookies in that period; without, it sends none
+//! reload half_open_limit=5          the operator changes fields of TcpConfig
 //! open port=5000                    the engine opens a connection from that port; its SYN must follow. seq counts from its ISN
 //! event Established                 the next event that the user hears of: Received(5), Finished, Ended(Closed), none
 //! close                             the user closes the connection; abort gives it up

@@ -21,7 +21,7 @@ fn flows(serve: &Serve<'_>, args: &[&str]) -> Flows {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn reload(serve: &Serve<'_>, args: &[&str]) -> Reloaded {
+pub fn reload(serve: &Serve<'_>, args: &[&str]) -> Reloaded {
     let output = serve.ask(&[&["reload", "--json"], args].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()

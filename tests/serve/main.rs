@@ -20,6 +20,7 @@ mod bad_link;
 mod by_hand;
 mod control;
 mod conversations;
+mod cookies;
 mod endings;
 mod idle;
 mod load;

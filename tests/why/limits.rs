@@ -7,8 +7,12 @@ use crate::{named_first, segment, send, shows};
 #[test]
 fn a_table_or_limit_that_is_reached_is_named() {
     let Some(world) = World::up("a_table_or_limit_that_is_reached_is_named") else { return };
-    shows(&world, "--flows 4", "flow_table_full", |_| send(&world, 40, SYN, |_| {}));
-    shows(&world, "--half-open-limit 4", "half_open_limit", |_| send(&world, 40, SYN, |_| {}));
+    let dropping = "--syn-cookies never --half-open-full drop";
+    shows(&world, &format!("--flows 4 {dropping}"), "flow_table_full", |_| send(&world, 40, SYN, |_| {}));
+    for policy in [dropping, "--syn-cookies never --half-open-full evict-oldest"] {
+        let args = format!("--half-open-limit 4 {policy}");
+        shows(&world, &args, "half_open_limit", |_| send(&world, 40, SYN, |_| {}));
+    }
     shows(&world, "--syn-rate 4", "syn_rate", |_| send(&world, 40, SYN, |_| {}));
     shows(&world, "--deny 198.18.9.0/24", "source_denied", |_| send(&world, 40, SYN, |_| {}));
     let config = world.file("limits.toml", b"[tcp]\nresets-per-second = 1\nchallenges-per-second = 1\n");

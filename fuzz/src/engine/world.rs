@@ -7,7 +7,8 @@ use handfast::engine::{Engine, EngineConfig, Secrets, TIMER_BUDGET};
 use handfast::flow::FlowId;
 use handfast::service::{AnyService, Close, Discard, Http};
 use handfast::stats::ledger::{flows_unaccounted, frames_unaccounted};
-use handfast::tcp::config::TcpConfig;
+use handfast::tcp::config::{SynCookies, TcpConfig};
+use handfast::tcp::cookie::{Key, Keys};
 use handfast::tcp::state::State;
 use handfast::tcp::syn_sent::ActiveOpen;
 use handfast::time::Now;
@@ -80,8 +81,10 @@ impl World {
         // The millisecond count wraps soon, or not.
         let start = if head.clock & 1 == 0 { 1_000_000 } else { (1 << 32) - 90_000 };
         let now = Now::from_millis(start);
+        let mut engine = Engine::new(config, &secrets, Listeners::new(LISTENERS.clone()), now);
+        engine.set_cookie_keys(keys(head.config));
         Self {
-            engine: Engine::new(config, &secrets, Listeners::new(LISTENERS.clone()), now),
+            engine,
             now,
             burst,
             staged: Vec::new(),
@@ -112,7 +115,10 @@ impl World {
             }
             Step::Abort(number) => self.abort(number),
             Step::Drain => self.engine.drain(),
-            Step::Configure(which) => self.engine.set_tcp_config(tcp_config(which), self.now),
+            Step::Configure(which) => {
+                self.engine.set_tcp_config(tcp_config(which), self.now);
+                self.engine.set_cookie_keys(keys(which));
+            }
             Step::Listen(which) => self.listen(which),
         }
         self.turn();
@@ -370,9 +376,18 @@ fn tags_of(who: u8) -> VlanTags {
     Ether::parse(&[&[0; 12][..], tags, &[8, 0]].concat()).expect("a header").tags
 }
 
-/// One of the configurations, all of which end a connection whose peer is silent.
+/// The keys of SYN cookies in one of 32 periods.
+fn keys(which: u8) -> Keys {
+    let key = |period: u8| Key([period; 16]);
+    let period = which >> 3;
+    Keys { current: key(period), previous: period.checked_sub(1).map(key), parity: period % 2 == 1 }
+}
+
+/// One of the configurations, all of which end a connection whose peer is silent; half of them send cookies always, the
+/// others under pressure.
 fn tcp_config(which: u8) -> TcpConfig {
-    let usual = TcpConfig { idle_timeout_ms: 600_000, ..TcpConfig::default() };
+    let syn_cookies = if which & 4 == 0 { SynCookies::Auto } else { SynCookies::Always };
+    let usual = TcpConfig { idle_timeout_ms: 600_000, syn_cookies, ..TcpConfig::default() };
     match which % 4 {
         0 => usual,
         // Everything at its least.

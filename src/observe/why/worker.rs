@@ -182,18 +182,25 @@ pub fn flow_table_full(window: &Window<'_>) -> Option<Finding> {
 
 /// Too many handshakes at once.
 pub fn half_open_limit(window: &Window<'_>) -> Option<Finding> {
-    let hit = window.drops("half_open_full");
+    let (dropped, evicted) = (window.drops("half_open_full"), window.engine("half_open_evicted"));
+    let hit = dropped + evicted;
     finding("half_open_limit", 96.0, (hit, window.engine("syns_received")), || {
         let total = &window.after.total;
         Said {
-            what: "The half-open limit is reached: SYNs get no answer. Either a SYN flood, or peers that do not hear our SYN-ACKs.".into(),
+            what: "The half-open limit is reached: SYNs get no answer, or have handshakes under way given up. Either a SYN flood, or \
+                   peers that do not hear our SYN-ACKs."
+                .into(),
             evidence: [
-                Window::evidence(&[("half_open_full", hit), ("half_open_timeouts", window.engine("half_open_timeouts"))]),
+                Window::evidence(&[
+                    ("half_open_full", dropped),
+                    ("half_open_evicted", evicted),
+                    ("half_open_timeouts", window.engine("half_open_timeouts")),
+                ]),
                 vec![format!("{} of {} half-open", grouped(total.half_open), grouped(total.half_open_limit))],
             ]
             .concat(),
-            remedy: "raise half-open-limit, or shorten half-open-timeout, and `handfast reload`; if the peers are honest, look for the way back \
-                     of our SYN-ACKs"
+            remedy: "set syn-cookies to auto, raise half-open-limit, or shorten half-open-timeout, and `handfast reload`; if the peers are \
+                     honest, look for the way back of our SYN-ACKs"
                 .into(),
         }
     })

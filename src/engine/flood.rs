@@ -1,0 +1,233 @@
+//! What an engine does when SYNs come faster than handshakes complete: SYN cookies, giving up half-open connections for
+//! newer ones, and a shorter time-out for all of them (RFC 4987 3.3, 3.4, 3.6).
+//!
+//! On the way of a SYN without pressure there is one comparison for all this, with [`Flood::crowd`], and everything behind it is
+//! cold. What cookies are made of is not here but in `tcp::cookie`, and the keys come from outside.
+
+use super::Engine;
+use super::arrive::answer_without_payload;
+use super::half_open::HalfOpen;
+use crate::flow::hash::FlowHash;
+use crate::flow::{FlowId, FlowTable, Full};
+use crate::tcp::Env;
+use crate::tcp::config::{HalfOpenFull, SynCookies, TcpConfig};
+use crate::tcp::cookie::{self, Keys, PERIOD_MS};
+use crate::tcp::effects::End;
+use crate::tcp::state::State;
+use crate::tcp::tcb::{Flags, Tcb};
+use crate::time::Tick;
+use crate::verdict::{DropReason, Verdict};
+use crate::wire::segment::Segment;
+
+/// Cookies that pressure switched on are switched off again when there were less than half as many half-open connections
+/// as switch them on, for this long.
+const CALM_MS: u32 = 5_000;
+
+/// The state of the defence.
+#[derive(Debug)]
+pub(super) struct Flood {
+    keys: Option<Keys>,
+    /// Pressure has switched cookies on.
+    on: bool,
+    /// There is less than half of the pressure, since then.
+    calm_since: Option<Tick>,
+    /// When the last cookies were sent, after they were switched off and while some may still be good.
+    off_since: Option<Tick>,
+    /// See [`Flood::crowd`].
+    crowd: u32,
+    /// The configuration of half-open connections under pressure.
+    pressed: TcpConfig,
+    /// Who is half-open, by age.
+    pub(super) half_open: HalfOpen,
+}
+
+impl Flood {
+    /// The defence of an engine with `flows` slots, without keys: no cookies until they come.
+    pub(super) fn new(tcp: &TcpConfig, flows: u32, seed: [u64; 2]) -> Self {
+        Self {
+            keys: None,
+            on: false,
+            calm_since: None,
+            off_since: None,
+            crowd: tcp.half_open_limit,
+            pressed: tcp.under_pressure(),
+            half_open: HalfOpen::new(flows, seed[0].rotate_left(32) ^ seed[1]),
+        }
+    }
+
+    /// Bytes that it allocates for `flows` slots.
+    pub(super) fn memory_bytes(flows: u32) -> u64 {
+        HalfOpen::memory_bytes(flows)
+    }
+
+    /// From so many half-open connections on, a SYN is not simply taken.
+    #[inline]
+    pub(super) fn crowd(&self) -> u32 {
+        self.crowd
+    }
+
+    /// True while acknowledgments without a connection may be of cookies.
+    #[inline]
+    pub(super) fn looks_at_cookies(&self, now: Tick) -> bool {
+        self.crowd == 0 || self.off_since.is_some_and(|off| now.millis_since(off) <= 2 * PERIOD_MS)
+    }
+
+    /// Takes over another configuration.
+    pub(super) fn configure(&mut self, tcp: &TcpConfig, now: Tick) {
+        let sent = self.crowd == 0;
+        self.on &= tcp.syn_cookies == SynCookies::Auto;
+        self.pressed = tcp.under_pressure();
+        self.set_crowd(tcp);
+        if sent && self.crowd > 0 {
+            self.off_since = Some(now);
+        }
+    }
+
+    fn set_crowd(&mut self, tcp: &TcpConfig) {
+        self.crowd = match (self.keys, tcp.syn_cookies) {
+            (Some(_), SynCookies::Always) => 0,
+            (Some(_), SynCookies::Auto) if self.on => 0,
+            (Some(_), SynCookies::Auto) => tcp.pressure_at(),
+            (Some(_), SynCookies::Never) | (None, _) => tcp.half_open_limit,
+        };
+    }
+
+    /// Switches cookies off after some calm, and forgets them when the last of them is too old; with the time.
+    #[inline]
+    pub(super) fn follow(&mut self, half_open: u32, tcp: &TcpConfig, now: Tick) {
+        if self.on || self.off_since.is_some() {
+            self.calm_down(half_open, tcp, now);
+        }
+    }
+
+    #[cold]
+    fn calm_down(&mut self, half_open: u32, tcp: &TcpConfig, now: Tick) {
+        if self.off_since.is_some() && !self.looks_at_cookies(now) {
+            self.off_since = None;
+        }
+        if !self.on {
+            return;
+        }
+        if half_open >= tcp.pressure_at().div_ceil(2) {
+            self.calm_since = None;
+        } else if now.millis_since(*self.calm_since.get_or_insert(now)) >= CALM_MS {
+            self.calm_since = None;
+            self.on = false;
+            self.off_since = Some(now);
+            self.set_crowd(tcp);
+        }
+    }
+
+    /// What the timer of `tcb` may know: under pressure, half-open connections of peers are given up early.
+    pub(super) fn env_of_timer<'a>(&'a self, tcb: &Tcb, under_pressure: bool, env: Env<'a>) -> Env<'a> {
+        if under_pressure && is_half_open(tcb) { Env { config: &self.pressed, ..env } } else { env }
+    }
+}
+
+/// In SYN-RECEIVED by a SYN of the peer.
+fn is_half_open(tcb: &Tcb) -> bool {
+    tcb.state == State::SynReceived && !tcb.flags.has(Flags::ACTIVE)
+}
+
+impl Engine {
+    /// Makes and judges SYN cookies with these keys from now on. Before the first there are none, whatever is configured.
+    pub fn set_cookie_keys(&mut self, keys: Keys) {
+        self.flood.keys = Some(keys);
+        self.flood.set_crowd(&self.config.tcp);
+    }
+
+    /// True if so many connections are half-open that they are given up early.
+    pub(super) fn is_under_pressure(&self) -> bool {
+        self.half_open() >= self.config.tcp.pressure_at()
+    }
+
+    /// A SYN for a listener, where cookies are sent or room is short. `None` if it may have a connection after all.
+    #[cold]
+    pub(super) fn syn_arrives_in_a_crowd(&mut self, segment: &Segment, frame: &mut [u8], now: Tick) -> Option<Verdict> {
+        let no_slot = self.flows.is_full();
+        if let Some(keys) = self.keys_for_a_cookie(no_slot, now) {
+            self.counters.cookies_sent += 1;
+            let syn_ack = cookie::syn_ack(segment, &keys, self.env(now));
+            return Some(answer_without_payload(frame, segment, &syn_ack));
+        }
+        if !no_slot && self.half_open() < self.config.tcp.half_open_limit {
+            return None;
+        }
+        if self.config.tcp.half_open_full != HalfOpenFull::Drop && self.evict() {
+            return None;
+        }
+        Some(Verdict::Drop(if no_slot { DropReason::FlowTableFull } else { DropReason::HalfOpenFull }))
+    }
+
+    /// The keys, if a SYN is to be answered with a cookie. Pressure switches them on: many half-open connections, or some where
+    /// there is no slot. If there is none and nobody who would give way, a cookie would promise what could not be kept.
+    fn keys_for_a_cookie(&mut self, no_slot: bool, now: Tick) -> Option<Keys> {
+        let keys = self.flood.keys?;
+        self.flood.follow(self.half_open(), &self.config.tcp, now);
+        if no_slot && self.half_open() == 0 {
+            return None;
+        }
+        let pressed = no_slot || self.is_under_pressure();
+        match self.config.tcp.syn_cookies {
+            SynCookies::Never => None,
+            SynCookies::Always => Some(keys),
+            SynCookies::Auto if self.flood.on => Some(keys),
+            SynCookies::Auto if pressed => {
+                self.flood.on = true;
+                self.flood.calm_since = None;
+                self.flood.set_crowd(&self.config.tcp);
+                self.counters.cookies_switched_on += 1;
+                Some(keys)
+            }
+            SynCookies::Auto => None,
+        }
+    }
+
+    /// An acknowledgment for a listener that no connection has sent for. If it is of a good cookie, the connection is made, in
+    /// SYN-RECEIVED as a SYN would have made it, and the segment is its first.
+    #[cold]
+    pub(super) fn cookie_arrives(
+        &mut self,
+        segment: &Segment,
+        service: u16,
+        hash: FlowHash,
+        frame: &mut [u8],
+        now: Tick,
+    ) -> Option<Verdict> {
+        let keys = self.flood.keys?;
+        let Some(tcb) = cookie::open(segment, &keys, service, self.env(now)) else {
+            self.counters.cookies_refused += 1;
+            return None;
+        };
+        // Whoever answers a cookie is there; whoever is half-open may be nobody.
+        if self.flows.is_full() && !self.evict() {
+            return Some(Verdict::Drop(DropReason::FlowTableFull));
+        }
+        match self.admit(tcb, hash) {
+            Ok(slot) => {
+                self.counters.cookies_accepted += 1;
+                Some(self.arrives_for_connection(slot, segment, frame, now))
+            }
+            Err(Full) => Some(Verdict::Drop(DropReason::FlowTableFull)),
+        }
+    }
+
+    /// Gives up a half-open connection. False if none was found.
+    fn evict(&mut self) -> bool {
+        let flows = &self.flows;
+        let half_open = |id: FlowId| named(flows, id).is_some_and(is_half_open);
+        let found = match self.config.tcp.half_open_full {
+            HalfOpenFull::EvictRandom => self.flood.half_open.take_random(half_open),
+            HalfOpenFull::EvictOldest | HalfOpenFull::Drop => self.flood.half_open.take_oldest(half_open),
+        };
+        if let Some(id) = found {
+            self.end(id.slot, End::HalfOpenEvicted);
+        }
+        found.is_some()
+    }
+}
+
+/// The connection of that name, unless it has ended.
+fn named(flows: &FlowTable<Tcb>, id: FlowId) -> Option<&Tcb> {
+    flows.slot(id).and_then(|slot| flows.get(slot))
+}
