@@ -231,6 +231,22 @@ fn conversations() -> Vec<(&'static str, Vec<Step>)> {
             ],
         ),
         (
+            "cookies-of-this-period-and-the-last",
+            vec![
+                Step::Configure(4),
+                says(HTTP, SYN, OFFER),
+                says(HTTP, ACK, REQUEST),
+                says(HTTP, ACK | FIN, 0),
+                says(HTTP, ACK, 0),
+                says(DISCARD, SYN, 0),
+                Step::Configure(8 | 4),
+                says(DISCARD, ACK | FIN, BYTE),
+                says(LONG | V6, SYN, OFFER),
+                Step::Configure(24 | 4),
+                says(LONG | V6, ACK, REQUEST),
+            ],
+        ),
+        (
             "a-reload-and-a-drain",
             vec![
                 says(DISCARD, SYN, OFFER),

@@ -1,5 +1,7 @@
 //! A segment arrives: which connection it belongs to, what that asks for, and the answer, written over the frame.
 
+use core::ops::ControlFlow::{self, Break, Continue};
+
 use super::events::What;
 use super::limit::RateLimit;
 use super::{Engine, env};
@@ -24,8 +26,12 @@ impl Engine {
     /// Finds the connection of `segment` and processes it.
     pub(super) fn segment_arrives(&mut self, segment: &Segment, hash: FlowHash, frame: &mut [u8], now: Now) -> Verdict {
         self.counters.partial_checksums += u64::from(segment.partial_checksum);
-        let Some(slot) = self.flows.find(hash, &segment.tuple) else {
-            return self.arrives_without_connection(segment, hash, frame, now);
+        let slot = match self.flows.find(hash, &segment.tuple) {
+            Some(slot) => slot,
+            None => match self.arrives_without_connection(segment, hash, frame, now) {
+                Continue(slot) => slot,
+                Break(verdict) => return verdict,
+            },
         };
         if segment.control.has(Control::SYN)
             && let Some(tcb) = self.reusable_time_wait(slot, segment, now)
@@ -55,37 +61,49 @@ impl Engine {
         if self.draining { None } else { self.listeners.find(&segment.tuple) }
     }
 
-    /// LISTEN or CLOSED.
+    /// LISTEN or CLOSED. What comes back without a verdict is the connection that a cookie made: the segment is for it.
     #[inline(never)]
-    fn arrives_without_connection(&mut self, segment: &Segment, hash: FlowHash, frame: &mut [u8], now: Now) -> Verdict {
+    fn arrives_without_connection(
+        &mut self,
+        segment: &Segment,
+        hash: FlowHash,
+        frame: &mut [u8],
+        now: Now,
+    ) -> ControlFlow<Verdict, Slot> {
         let Some(service) = self.find_listener(segment) else {
-            return match closed::segment_arrives(segment) {
+            return Break(match closed::segment_arrives(segment) {
                 Some(reset) => self.answer_with_reset(segment, &reset, frame, now.tick()),
                 None => Verdict::Drop(DropReason::RstToClosed),
-            };
+            });
         };
         match listen::segment_arrives(segment) {
-            Listen::Drop(reason) => Verdict::Drop(reason),
+            Listen::Drop(reason) => Break(Verdict::Drop(reason)),
             Listen::Reset(reset) => {
-                if self.flood.looks_at_cookies(now.tick())
-                    && let Some(verdict) = self.cookie_arrives(segment, service, hash, frame, now.tick())
-                {
-                    return verdict;
+                let made = match self.flood.looks_at_cookies(now.tick()) {
+                    true => self.cookie_arrives(segment, service, hash, now.tick()),
+                    false => None,
+                };
+                match made {
+                    Some(Ok(slot)) => Continue(slot),
+                    Some(Err(Full)) => Break(Verdict::Drop(DropReason::FlowTableFull)),
+                    None => Break(self.answer_with_reset(segment, &reset, frame, now.tick())),
                 }
-                self.answer_with_reset(segment, &reset, frame, now.tick())
             }
-            Listen::Open => {
-                self.counters.syns_received += 1;
-                if (self.half_open() >= self.flood.crowd() || self.flows.is_full())
-                    && let Some(verdict) = self.syn_arrives_in_a_crowd(segment, frame, now.tick())
-                {
-                    return verdict;
-                }
-                let iss = self.isn.isn(&segment.tuple, now);
-                let tcb = listen::open_passive(segment, iss, service, self.env(now.tick()));
-                self.open_passive(tcb, segment, hash, frame, now)
-            }
+            Listen::Open => Break(self.syn_arrives(segment, service, hash, frame, now)),
         }
+    }
+
+    /// A SYN for a listener.
+    fn syn_arrives(&mut self, segment: &Segment, service: u16, hash: FlowHash, frame: &mut [u8], now: Now) -> Verdict {
+        self.counters.syns_received += 1;
+        if (self.half_open() >= self.flood.crowd() || self.flows.is_full())
+            && let Some(verdict) = self.syn_arrives_in_a_crowd(segment, frame, now.tick())
+        {
+            return verdict;
+        }
+        let iss = self.isn.isn(&segment.tuple, now);
+        let tcb = listen::open_passive(segment, iss, service, self.env(now.tick()));
+        self.open_passive(tcb, segment, hash, frame, now)
     }
 
     /// Puts a new connection into the table and answers with its SYN-ACK.
@@ -120,13 +138,7 @@ impl Engine {
     }
 
     /// A segment of the connection in `slot`: the protocol first, then the service, then the answer.
-    pub(super) fn arrives_for_connection(
-        &mut self,
-        slot: Slot,
-        segment: &Segment,
-        frame: &mut [u8],
-        now: Tick,
-    ) -> Verdict {
+    fn arrives_for_connection(&mut self, slot: Slot, segment: &Segment, frame: &mut [u8], now: Tick) -> Verdict {
         let env = env(&self.config, self.timestamp_offset, now);
         let tcb = self.flows.found_mut(slot);
         let (before, was_waiting, deadline_before) = (tcb.state, is_waiting(tcb), tcb.deadline);

@@ -8,7 +8,7 @@ use super::Engine;
 use super::arrive::answer_without_payload;
 use super::half_open::HalfOpen;
 use crate::flow::hash::FlowHash;
-use crate::flow::{FlowId, FlowTable, Full};
+use crate::flow::{FlowId, FlowTable, Full, Slot};
 use crate::tcp::Env;
 use crate::tcp::config::{HalfOpenFull, SynCookies, TcpConfig};
 use crate::tcp::cookie::{self, Keys, PERIOD_MS};
@@ -184,16 +184,15 @@ impl Engine {
     }
 
     /// An acknowledgment for a listener that no connection has sent for. If it is of a good cookie, the connection is made, in
-    /// SYN-RECEIVED as a SYN would have made it, and the segment is its first.
+    /// SYN-RECEIVED as a SYN would have made it, if there is room for it; `None` if it is of none.
     #[cold]
     pub(super) fn cookie_arrives(
         &mut self,
         segment: &Segment,
         service: u16,
         hash: FlowHash,
-        frame: &mut [u8],
         now: Tick,
-    ) -> Option<Verdict> {
+    ) -> Option<Result<Slot, Full>> {
         let keys = self.flood.keys?;
         let Some(tcb) = cookie::open(segment, &keys, service, self.env(now)) else {
             self.counters.cookies_refused += 1;
@@ -201,15 +200,11 @@ impl Engine {
         };
         // Whoever answers a cookie is there; whoever is half-open may be nobody.
         if self.flows.is_full() && !self.evict() {
-            return Some(Verdict::Drop(DropReason::FlowTableFull));
+            return Some(Err(Full));
         }
-        match self.admit(tcb, hash) {
-            Ok(slot) => {
-                self.counters.cookies_accepted += 1;
-                Some(self.arrives_for_connection(slot, segment, frame, now))
-            }
-            Err(Full) => Some(Verdict::Drop(DropReason::FlowTableFull)),
-        }
+        let admitted = self.admit(tcb, hash);
+        self.counters.cookies_accepted += u64::from(admitted.is_ok());
+        Some(admitted)
     }
 
     /// Gives up a half-open connection. False if none was found.

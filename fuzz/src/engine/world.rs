@@ -60,6 +60,8 @@ pub struct World {
     opened: Vec<(FlowId, Option<What>)>,
     /// Four-tuples whose peer last offered timestamps.
     with_timestamps: Vec<FourTuple>,
+    /// Four-tuples whose last SYN the engine answered, with the numbers of its SYN-ACK: all that is left of a cookie.
+    syn_acks: Vec<(FourTuple, SeqNum, SeqNum)>,
     /// Room for all flows.
     flows: Vec<FlowSnapshot>,
 }
@@ -90,6 +92,7 @@ impl World {
             staged: Vec::new(),
             opened: Vec::new(),
             with_timestamps: Vec::new(),
+            syn_acks: Vec::new(),
             flows: Vec::with_capacity(usize::try_from(flows).expect("few")),
         }
     }
@@ -137,7 +140,7 @@ impl World {
     fn frame_of(&mut self, from: FromPeer, change: u8) -> Vec<u8> {
         let tuple = tuple_of(from.who);
         let control = Control(from.control);
-        let (una, max, rcv) = self.numbers(&tuple);
+        let (una, max, rcv) = self.numbers(&tuple, control);
         let ack = if from.ack == FromPeer::ACK_UNA { una } else { max + offset(from.ack) };
         let tick = self.now.tick().0;
         let options = peer::options(from.with, control, self.with_timestamps.contains(&tuple), tick);
@@ -166,11 +169,17 @@ impl World {
         frame
     }
 
-    /// SND.UNA, the highest SND.NXT and RCV.NXT of a connection, or what its peer starts with.
-    fn numbers(&mut self, tuple: &FourTuple) -> (SeqNum, SeqNum, SeqNum) {
+    /// SND.UNA, the highest SND.NXT and RCV.NXT of a connection, or what its peer takes them for: by the last SYN-ACK, or
+    /// what a SYN starts with.
+    fn numbers(&mut self, tuple: &FourTuple, control: Control) -> (SeqNum, SeqNum, SeqNum) {
         self.look();
         let flow = self.flows.iter().find(|flow| flow.tuple == *tuple);
-        flow.map_or((SeqNum(0), SeqNum(1), PEER_ISN), |flow| (flow.snd_una, flow.snd_nxt, flow.rcv_nxt))
+        let syn_ack = self.syn_acks.iter().find(|(known, ..)| known == tuple && !control.has(Control::SYN));
+        match (flow, syn_ack) {
+            (Some(flow), _) => (flow.snd_una, flow.snd_nxt, flow.rcv_nxt),
+            (None, Some((_, seq, ack))) => (*seq, *seq + 1, *ack),
+            (None, None) => (SeqNum(0), SeqNum(1), PEER_ISN),
+        }
     }
 
     fn look(&mut self) {
@@ -195,6 +204,10 @@ impl World {
             let segment = segment.expect("an illegal frame was answered");
             let answer = legal(&room[..len]);
             assert_eq!((answer.tuple, answer.tags), (segment.tuple.reversed(), segment.tags), "an answer went astray");
+            if answer.control == Control::SYN | Control::ACK {
+                self.syn_acks.retain(|(known, ..)| *known != segment.tuple);
+                self.syn_acks.push((segment.tuple, answer.seq, answer.ack));
+            }
             if segment.control.has(Control::RST) {
                 assert!(known, "a RST without a connection was answered: {answer:?}");
                 // The challenge of RFC 5961 3.2 is the only answer that there is.
