@@ -139,12 +139,13 @@ fn of_queue(queue: u32, figures: &Figures) -> Vec<Identity> {
 }
 
 /// The ways in which a flow ends, each with a counter of the engine.
-const ENDS: [&str; 12] = [
+const ENDS: [&str; 13] = [
     "closed",
     "reset_by_peer",
     "aborted",
     "half_open_timeouts",
     "half_open_resets",
+    "half_open_evicted",
     "refused",
     "open_timeouts",
     "retransmission_timeouts",
