@@ -97,11 +97,15 @@ impl HalfOpen {
 mod tests {
     use super::*;
     use crate::flow::slab::Slab;
+    use crate::tcp::tcb::Tcb;
+    use crate::wire::tuple::FourTuple;
 
     /// So many names, all different.
     fn ids(count: u32) -> Vec<FlowId> {
         let mut slab = Slab::new(count);
-        (0..count).map(|n| slab.insert(n).and_then(|slot| slab.id(slot)).unwrap()).collect()
+        let tuple = FourTuple { local_port: 80, ..FourTuple::default() };
+        let mut name = || slab.insert(Tcb { tuple, ..Tcb::default() }).and_then(|slot| slab.id(slot)).unwrap();
+        (0..count).map(|_| name()).collect()
     }
 
     fn filled(places: u32, ids: &[FlowId]) -> HalfOpen {
