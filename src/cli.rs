@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use crate::bench::compare::{BenchArgs, BenchError, bench};
+use crate::bench::defence::{self, DefenceArgs};
 use crate::bench::lab;
 use crate::blast::args::BlastArgs;
 use crate::blast::command::{BlastError, blast};
@@ -191,9 +192,25 @@ enum Commands {
     /// Say whether this machine can serve, what would make it serve worse than it could, and what mends that
     Doctor(DoctorArgs),
     /// Compare the kernel's listener, handfast and the raw AF_XDP ceiling in a lab that is made for it
-    Bench(BenchArgs),
+    Bench(BenchLine),
     /// Make a lab of two network namespaces joined by a veth pair, and drive responders in it with kernel sockets
     Lab(lab::LabArgs),
+}
+
+/// `handfast bench`, and `handfast bench flood`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+struct BenchLine {
+    #[command(flatten)]
+    args: BenchArgs,
+    #[command(subcommand)]
+    command: Option<BenchCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchCommand {
+    /// Have honest connections opened while forged SYNs arrive, more at each step, at the kernel's listener and at handfast
+    Flood(DefenceArgs),
 }
 
 /// Which running server is meant.
@@ -374,7 +391,10 @@ pub fn main() -> ExitCode {
         Commands::Blast(args) => blast(&args).map_err(Failure::Blast),
         Commands::Flood(args) => flood(&args).map_err(Failure::Flood),
         Commands::Doctor(args) => doctor::run(args).map_err(Failure::Doctor),
-        Commands::Bench(args) => bench(&args).map_err(Failure::Bench),
+        Commands::Bench(BenchLine { command: Some(BenchCommand::Flood(args)), .. }) => {
+            defence::bench(&args).map_err(Failure::Bench)
+        }
+        Commands::Bench(BenchLine { args, command: None }) => bench(&args).map_err(Failure::Bench),
         Commands::Lab(args) => lab::run(args).map_err(Failure::Lab),
     };
     match outcome {

@@ -1,4 +1,4 @@
-//! The HTML page of a load test in a real browser: all sections there, the figures those of the JSON, charts that are shown
+//! The HTML pages of a load test and of a comparison under a flood in a real browser: all sections there, the figures those of the JSON, charts that are shown
 //! and can be read, on a wide screen and on a phone.
 //!
 //! The page itself runs no script. What is measured, a second document measures that has the page in two frames.
@@ -8,6 +8,8 @@
 mod browser;
 
 use browser::{browser_or_skip, load};
+use handfast::bench::defence::page::page;
+use handfast::bench::defence::report::{After, DefenceReport, DefenderReport, Honest, Peak, StepReport};
 use handfast::blast::html;
 use handfast::blast::report::{
     BlastReport, Connections, GeneratorReport, Latencies, Packets, PlanReport, Sample, SearchReport, SearchStep, float,
@@ -151,7 +153,7 @@ const inFrame = frame => {
     const text = Math.min(...texts.map(([, a]) => a.height));
     svgs.push({ title: svg.querySelector('title').textContent, width: box.width, height: box.height, text, touching, outside });
   }
-  const figures = [...page.querySelectorAll('#summary data')].map(data => [data.dataset.json, data.textContent]);
+  const figures = [...page.querySelectorAll('#summary data, #steps data')].map(data => [data.dataset.json, data.textContent]);
   return {
     sections: [...page.querySelectorAll('section')].map(section => section.id), svgs, figures,
     json: page.getElementById('report').textContent,
@@ -170,22 +172,21 @@ addEventListener('load', () => {
 });
 "#;
 
-/// What the two frames show, and the page by itself.
-fn seen(test: &str, report: &BlastReport) -> Option<[Value; 2]> {
+/// What the two frames show of a page, which has to have a landmark in it.
+fn seen(test: &str, page: &str, landmark: &str) -> Option<[Value; 2]> {
     let browser = browser_or_skip(test)?;
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(test);
     fs::create_dir_all(&folder).unwrap();
-    let page = html::page(report);
     let (file, frames) = (folder.join("page.html"), folder.join("frames.html"));
-    fs::write(&file, &page).unwrap();
+    fs::write(&file, page).unwrap();
     let frame = |width| {
-        format!("<iframe style=\"width:{width}px;height:4000px;border:0\" srcdoc=\"{}\"></iframe>", escape(&page))
+        format!("<iframe style=\"width:{width}px;height:4000px;border:0\" srcdoc=\"{}\"></iframe>", escape(page))
     };
     fs::write(&frames, format!("<!DOCTYPE html><script>{MEASURE}</script>{}{}", frame(1_280), frame(390))).unwrap();
 
     let alone = load(&browser, &file, &folder);
     assert!(alone.console.is_empty(), "{:#?}", alone.console);
-    assert!(alone.dom.contains("id=\"verdict\"") && alone.dom.contains("</footer>"), "{}", alone.dom);
+    assert!(alone.dom.contains(landmark) && alone.dom.contains("</footer>"), "{}", alone.dom);
 
     let framed = load(&browser, &frames, &folder);
     assert!(framed.console.is_empty(), "{:#?}", framed.console);
@@ -194,29 +195,14 @@ fn seen(test: &str, report: &BlastReport) -> Option<[Value; 2]> {
     Some([seen[0].clone(), seen[1].clone()])
 }
 
-/// What holds for every report, on every screen.
-fn check(screen: &Value, report: &BlastReport, sections: &[&str], charts: usize) {
+/// What holds for every page, on every screen.
+fn check(screen: &Value, report: &str, sections: &[&str], charts: usize) {
     assert_eq!(screen["sections"], serde_json::json!(sections));
-    let text = screen["json"].as_str().unwrap();
-    assert!(text == line(report), "the page carries the report");
-    let json: Value = serde_json::from_str(text).unwrap();
+    assert!(screen["json"] == report, "the page carries the report");
     for empty in ["foreign", "fetched"] {
         assert_eq!(screen[empty], serde_json::json!([]), "{empty}: a page asks nobody for anything");
     }
     assert_eq!(screen["scrolls"], 0, "the page is as wide as the screen");
-
-    let figures = screen["figures"].as_array().unwrap();
-    assert_eq!(figures.len(), 8, "attempted, established, completed, failed, three rates, duration");
-    for figure in figures {
-        let (pointer, shown) = (figure[0].as_str().unwrap(), figure[1].as_str().unwrap());
-        let value = json.pointer(pointer).unwrap_or_else(|| panic!("{pointer} is not in the JSON"));
-        // Failures stand in the JSON by reason; the table has their sum.
-        let sum = |reasons: &serde_json::Map<String, Value>| reasons.values().filter_map(Value::as_f64).sum();
-        let value = value.as_f64().or_else(|| value.as_object().map(sum)).unwrap();
-        let shown: f64 = shown.replace(',', "").parse().unwrap();
-        assert!((shown - value).abs() <= 0.5, "{pointer}: {shown} is not {value}");
-    }
-
     let svgs = screen["svgs"].as_array().unwrap();
     assert_eq!(svgs.len(), charts, "each chart is shown in one of its two sizes: {svgs:#?}");
     for svg in svgs {
@@ -232,22 +218,104 @@ fn check(screen: &Value, report: &BlastReport, sections: &[&str], charts: usize)
     }
 }
 
+/// The figures of a table are the JSON's.
+fn check_figures(screen: &Value, count: usize) {
+    let json: Value = serde_json::from_str(screen["json"].as_str().unwrap()).unwrap();
+    let figures = screen["figures"].as_array().unwrap();
+    assert_eq!(figures.len(), count, "{figures:?}");
+    for figure in figures {
+        let (pointer, shown) = (figure[0].as_str().unwrap(), figure[1].as_str().unwrap());
+        let value = json.pointer(pointer).unwrap_or_else(|| panic!("{pointer} is not in the JSON"));
+        // Failures stand in the JSON by reason; the table has their sum.
+        let sum = |reasons: &serde_json::Map<String, Value>| reasons.values().filter_map(Value::as_f64).sum();
+        let value = value.as_f64().or_else(|| value.as_object().map(sum)).unwrap();
+        let shown: f64 = shown.replace(',', "").parse().unwrap();
+        assert!((shown - value).abs() <= 0.5, "{pointer}: {shown} is not {value}");
+    }
+}
+
 #[test]
 fn the_page_of_a_run_can_be_read_on_a_screen_and_on_a_phone() {
     let report = example();
-    let Some(screens) = seen("page_of_a_run", &report) else { return };
+    let Some(screens) = seen("page_of_a_run", &html::page(&report), "id=\"verdict\"") else { return };
     for screen in screens {
         let sections = ["summary", "plan", "rate", "latency", "failures", "generator"];
-        check(&screen, &report, &sections, 5);
+        check(&screen, &line(&report), &sections, 5);
+        // Attempted, established, completed, failed, three rates, duration.
+        check_figures(&screen, 8);
     }
 }
 
 #[test]
 fn the_page_of_a_search_can_be_read_on_a_screen_and_on_a_phone() {
     let report = searched();
-    let Some(screens) = seen("page_of_a_search", &report) else { return };
+    let Some(screens) = seen("page_of_a_search", &html::page(&report), "id=\"verdict\"") else { return };
     for screen in screens {
         let sections = ["summary", "plan", "search", "rate", "latency", "failures", "generator"];
-        check(&screen, &report, &sections, 6);
+        check(&screen, &line(&report), &sections, 6);
+        check_figures(&screen, 8);
+    }
+}
+
+/// Five contenders at seven steps, those further down the worse.
+fn under_a_flood() -> DefenceReport {
+    let step = |worse: u64, (flood, rate): (&str, u64)| {
+        let failed = (rate / 2_000 * worse).min(5_000);
+        let honest = Honest {
+            started: 5_000,
+            completed: 5_000 - failed,
+            failed,
+            completed_percent: float(5_000 - failed) / 50.0,
+            handshake_us: if failed == 5_000 { [0.0, 0.0] } else { [90.5, 260.0 + float(failed) * 600.0] },
+            ..Honest::default()
+        };
+        StepReport {
+            flood: flood.into(),
+            flood_sent: rate * 6,
+            flood_answered: rate * 5,
+            flood_per_second: float(rate),
+            answered_per_second: float(rate) / float(worse + 1),
+            honest,
+            server_core_percent: 71.3,
+            generator_core_percent: 99.9,
+        }
+    };
+    let steps = [
+        ("0", 0),
+        ("10k", 10_000),
+        ("50k", 50_000),
+        ("100k", 100_000),
+        ("200k", 200_000),
+        ("400k", 400_000),
+        ("max", 910_400),
+    ];
+    let names = ["kernel", "kernel cookies", "handfast tables", "handfast cookies", "handfast XDP"];
+    let contender = |(worse, name): (u64, &str)| DefenderReport {
+        name: name.into(),
+        about: "what it is".into(),
+        settings: vec!["net.ipv4.tcp_syncookies=1".into()],
+        server_command: "ip netns exec lab-server handfast serve -i hf-server --listen 7000=discard --cores 0".into(),
+        steps: steps.into_iter().map(|one| step(worse * worse, one)).collect(),
+        after: After { ordinary_after_s: Some(0.4), half_open_at_end: Some(65_536), ..After::default() },
+        ..DefenderReport::default()
+    };
+    let peak = |name: &&str| Peak { name: (*name).into(), answered_per_second: 250_000.0, ..Peak::default() };
+    DefenceReport {
+        honest_rate: 1_000,
+        contenders: (0..).zip(names).map(contender).collect(),
+        peaks: names.iter().map(peak).collect(),
+        notes: vec!["who pays for what".into()],
+        ..DefenceReport::default()
+    }
+}
+
+#[test]
+fn the_page_of_a_flood_can_be_read_on_a_screen_and_on_a_phone() {
+    let report = under_a_flood();
+    let Some(screens) = seen("page_of_a_flood", &page(&report), "handfast bench flood") else { return };
+    for screen in screens {
+        check(&screen, &line(&report), &["honest", "steps", "after", "peaks", "commands"], 3);
+        // Ten figures for each step of each contender.
+        check_figures(&screen, 350);
     }
 }

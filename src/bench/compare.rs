@@ -20,7 +20,7 @@ pub mod cpu;
 pub mod machine;
 mod measure;
 mod page;
-mod process;
+pub(super) mod process;
 pub mod report;
 mod table;
 pub mod wire;
@@ -35,6 +35,7 @@ use thiserror::Error;
 use super::lab::LabError;
 use super::stop::{StopError, stop_on_signals};
 use crate::control::values::Millis;
+use crate::flood::error::FloodError;
 use crate::observe::json;
 use ceilings::Ceilings;
 use contender::Contender;
@@ -125,8 +126,11 @@ pub enum BenchError {
         "the lab {0} is there already: another comparison runs, or one was killed; `handfast lab down --name {0}` removes it, and --name takes another"
     )]
     Exists(String),
-    /// A limit could not be raised.
-    #[error("cannot raise the limits of the namespace {server}: {source}; is this root, and /proc/sys writable?")]
+    /// A flood.
+    #[error(transparent)]
+    Flood(#[from] FloodError),
+    /// A setting could not be made.
+    #[error("cannot make the settings of the namespace {server}: {source}; is this root, and /proc/sys writable?")]
     Settings {
         /// The namespace.
         server: String,

@@ -7,6 +7,7 @@
 //! | [`accept`] | the kernel's listener, as fast as it goes: what to compare with |
 //! | [`reflect`], [`packets`] | the ceilings: a responder without a TCP, and frames alone, over the port that `serve` uses |
 //! | [`compare`] | `handfast bench`: all of them in turn |
+//! | [`defence`] | `handfast bench flood`: servers under a flood of forged SYNs |
 //!
 //! What is not here: the responder and the load generator themselves; they are run as programs, as a person would.
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ pub mod accept;
 pub mod clients;
 pub(crate) mod command;
 pub mod compare;
+pub mod defence;
 pub mod lab;
 pub mod netns;
 pub mod packets;

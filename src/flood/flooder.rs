@@ -167,7 +167,9 @@ impl Flooder {
         self.begin()?;
         let core = core.map_or(XdpCore::Any, XdpCore::Sends);
         let program = self.program();
-        let calls = if rate.is_some() { Calls::for_schedule(core) } else { Calls::as_fast_as_it_goes() };
+        let most = Calls::as_fast_as_it_goes();
+        // The schedule keeps bursts short; a rate that is too high must not be slower than none.
+        let calls = if rate.is_some() { Calls { batch: most.batch, ..Calls::for_schedule(core) } } else { most };
         let sender = Sender {
             program: program.as_fd(),
             frame_bytes: self.config.frame_bytes as usize,

@@ -4,9 +4,9 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 /// The port that every contender listens on.
-pub(super) const PORT: u16 = 7000;
+pub(in crate::bench) const PORT: u16 = 7000;
 /// The server's address in the lab.
-pub(super) const SERVER_ADDRESS: &str = "198.18.0.1";
+pub(in crate::bench) const SERVER_ADDRESS: &str = "198.18.0.1";
 
 /// A contender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

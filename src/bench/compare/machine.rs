@@ -43,7 +43,7 @@ fn model(cpuinfo: &str) -> String {
 }
 
 /// The time, in UTC after RFC 3339.
-pub(super) fn now() -> String {
+pub(in crate::bench) fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 

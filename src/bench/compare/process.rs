@@ -53,7 +53,7 @@ pub enum ProcessError {
 
 /// A command line inside a namespace of the lab, the same that a person would type.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(in crate::bench) struct Line {
     words: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ impl std::fmt::Display for Line {
 
 /// A child that runs.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(in crate::bench) struct Running {
     command: String,
     child: Child,
     ready: Receiver<()>,
@@ -90,7 +90,7 @@ impl Running {
         let mut process = Command::new(program);
         // `ip netns exec` becomes the program, so the child is the program itself.
         process.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        process.env("PATH", super::super::command::search_path()).process_group(0);
+        process.env("PATH", crate::bench::command::search_path()).process_group(0);
         let mut child = process.spawn().map_err(|source| ProcessError::Start { command: command.clone(), source })?;
         let mut out = child.stdout.take().expect("it is piped");
         let stdout = thread::spawn(move || {

@@ -54,7 +54,7 @@ pub struct WireReport {
 
 /// The lab, removed with this value.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(in crate::bench) struct Wire {
     lab: Lab,
     up: bool,
 }
@@ -75,15 +75,21 @@ impl Wire {
         let wire = Self { lab, up: true };
         let config = LabConfig { queues: report.queues, mtu: report.mtu, ..LabConfig::named(name) };
         Lab::up(&config)?;
-        let server = wire.lab.server_namespace();
-        let write = || {
-            let mut settings = SERVER_SETTINGS.iter();
-            settings.try_for_each(|(name, value)| fs::write(format!("/proc/sys/net/{name}"), value))
-        };
-        inside(&server, write).map_err(LabError::from)?.map_err(|source| BenchError::Settings { server, source })?;
+        wire.set_at_server(&SERVER_SETTINGS)?;
         wire.defer(&SERVER, report)?;
         wire.defer(&CLIENT, report)?;
         Ok(wire)
+    }
+
+    /// Makes settings of the server's namespace, each a name below /proc/sys/net and a value.
+    ///
+    /// # Errors
+    ///
+    /// If one of them cannot be written.
+    pub fn set_at_server(&self, settings: &[(&str, &str)]) -> Result<(), BenchError> {
+        let server = self.server();
+        let write = || settings.iter().try_for_each(|(name, value)| fs::write(format!("/proc/sys/net/{name}"), value));
+        inside(&server, write).map_err(LabError::from)?.map_err(|source| BenchError::Settings { server, source })
     }
 
     /// Has NAPI of one end wait for more before it ends its poll. The files are those of the namespace's own /sys.
@@ -136,7 +142,7 @@ impl Drop for Wire {
 }
 
 /// The server's settings as the report has them.
-pub(super) fn server_settings() -> Vec<String> {
+pub(in crate::bench) fn server_settings() -> Vec<String> {
     SERVER_SETTINGS.iter().map(|(name, value)| format!("{}={value}", name.replace('/', "."))).collect()
 }
 
