@@ -1,6 +1,6 @@
 //! The frames of a flood: the configuration of the program, and frame number k in Rust.
 //!
-//! [`write`] is the same function as `write_frame` in bpf/flood.bpf.c, for frames that are sent over AF_XDP; the tests in
+//! [`write()`] is the same function as `write_frame` in bpf/flood.bpf.c, for frames that are sent over AF_XDP; the tests in
 //! tests/flood hold one against the other, byte by byte. It takes its checksums over the whole frame, where the program adds
 //! up what differs, so the two do not share a mistake.
 
