@@ -23,6 +23,7 @@ use crate::control::protocol::{
 };
 use crate::control::settings::{KEYS, Kind, Origin, Settings, Table, interface_name};
 use crate::control::supervisor::{self, ServeError};
+use crate::control::top::{self, TopError};
 use crate::control::values::{Count, Millis};
 use crate::flood::args::FloodArgs;
 use crate::flood::command::flood;
@@ -183,6 +184,11 @@ enum Commands {
         #[arg(long)]
         json: bool,
     },
+    /// Show live what a running server does: rates, states, queues, drops, listeners, top talkers
+    Top {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Open connections to a target, at a rate or so many at once, and measure it
     #[command(after_help = BLAST_EXAMPLES)]
     Blast(BlastArgs),
@@ -226,6 +232,11 @@ struct ServerArgs {
 }
 
 impl ServerArgs {
+    /// As people name it.
+    fn name(&self) -> String {
+        self.interface.clone().unwrap_or_else(|| self.path().display().to_string())
+    }
+
     fn path(&self) -> PathBuf {
         let default = || default_control(self.interface.as_deref().unwrap_or_default());
         self.control.clone().unwrap_or_else(default)
@@ -330,6 +341,9 @@ enum Failure {
     /// A worker ended by itself: exit status 1.
     #[error("serving {0} ended early, because a worker did; the log says why")]
     Worker(String),
+    /// The live view: the status is its.
+    #[error(transparent)]
+    Top(#[from] TopError),
     /// The load generator: the status is its.
     #[error(transparent)]
     Blast(#[from] BlastError),
@@ -359,6 +373,7 @@ impl Failure {
             | Self::Serve(_)
             | Self::Worker(_)
             | Self::Doctor(_) => 1,
+            Self::Top(error) => error.exit_status(),
             Self::Blast(error) => error.exit_status(),
             Self::Flood(error) => error.exit_status(),
             Self::Bench(error) => error.exit_status(),
@@ -388,6 +403,7 @@ pub fn main() -> ExitCode {
         Commands::Why { server, last, json } => {
             ask(&server, &Request::Why(WhyRequest { seconds: last }), json, why::page::page).map(drop)
         }
+        Commands::Top { server } => top::run(server.path(), server.name()).map_err(Failure::Top),
         Commands::Blast(args) => blast(&args).map_err(Failure::Blast),
         Commands::Flood(args) => flood(&args).map_err(Failure::Flood),
         Commands::Doctor(args) => doctor::run(args).map_err(Failure::Doctor),

@@ -151,7 +151,7 @@ fn the_help_of_serve_mentions_every_flag() {
         assert!(help.contains(text), "{text} is not in the help");
     }
     let all = stdout(&handfast(&["--help"]));
-    for command in ["serve", "stats", "flows", "reload", "drain", "why", "doctor"] {
+    for command in ["serve", "stats", "flows", "reload", "drain", "why", "top", "doctor"] {
         assert!(all.contains(command), "{command} is not in the help");
         assert_eq!(handfast(&[command, "--help"]).status.code(), Some(0));
     }

@@ -2,7 +2,7 @@
 //! holds its workers, [`roster`] its listeners, [`office`] answers for it), what is asked for ([`settings`], [`mod@file`], [`config`],
 //! [`listen`], [`values`]), whether the machine can do it ([`preflight`] judges what [`machine`] and [`link`] find, [`doctor`]
 //! says it of each thing in the list of [`check`]), what it is found to do ([`meter`] counts the interface, [`history`] keeps
-//! reports), how a running server is talked to ([`socket`], [`client`], [`protocol`], [`metrics`]), and what is said about it ([`logs`], [`notify`], [`problem`]).
+//! reports), how a running server is talked to ([`socket`], [`client`], [`protocol`], [`metrics`], [`top`]), and what is said about it ([`logs`], [`notify`], [`problem`]).
 //!
 //! What is not here: packets, flows, and the text of reports (observe).
 
@@ -31,4 +31,5 @@ pub mod roster;
 pub mod settings;
 pub mod socket;
 pub mod supervisor;
+pub mod top;
 pub mod values;

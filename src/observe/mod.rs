@@ -16,4 +16,5 @@ pub mod number;
 pub mod page;
 pub mod report;
 pub mod text;
+pub mod top;
 pub mod why;

@@ -77,6 +77,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("frames_short", worker::frames_short),
     ("flow_table_full", worker::flow_table_full),
     ("half_open_limit", worker::half_open_limit),
+    ("cookies_on", worker::cookies_on),
     ("reset_limit", worker::reset_limit),
     ("challenge_limit", worker::challenge_limit),
     ("draining", worker::draining),

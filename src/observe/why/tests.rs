@@ -100,6 +100,7 @@ const SHOWN_BY: &[(&str, Growth<'static>)] = &[
     ("frames_short", &[("engine", "frame_shortage", 50), ("port", "no_free_frame", 50)]),
     ("flow_table_full", &[("drops", "flow_table_full", 50)]),
     ("half_open_limit", &[("drops", "half_open_full", 50)]),
+    ("cookies_on", &[("engine", "cookies_sent", 50)]),
     ("reset_limit", &[("drops", "reset_limited", 50)]),
     ("challenge_limit", &[("drops", "challenge_limited", 50)]),
     ("unknown_connections", &[("engine", "resets_sent", 50)]),

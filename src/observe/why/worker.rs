@@ -206,6 +206,31 @@ pub fn half_open_limit(window: &Window<'_>) -> Option<Finding> {
     })
 }
 
+/// SYNs are answered with cookies.
+pub fn cookies_on(window: &Window<'_>) -> Option<Finding> {
+    let hit = window.engine("cookies_sent");
+    finding("cookies_on", 72.0, (hit, window.engine("syns_received")), || {
+        Said {
+        what: "SYNs are answered with cookies: nothing is kept for them, so a lost SYN-ACK is not repeated, and connections may be slower \
+               to open."
+            .into(),
+        evidence: [
+            Window::evidence(&[
+                ("cookies_sent", hit),
+                ("cookies_accepted", window.engine("cookies_accepted")),
+                ("cookies_refused", window.engine("cookies_refused")),
+                ("cookies_switched_on", window.engine("cookies_switched_on")),
+            ]),
+            vec![format!("{} half-open", grouped(window.after.total.half_open))],
+        ]
+        .concat(),
+        remedy: "under a SYN flood that is right: limit its sources (syn-rate, deny). If the peers are honest, raise syn-cookies-at and \
+                 half-open-limit, and `handfast reload`"
+            .into(),
+    }
+    })
+}
+
 /// RST answers beyond their rate.
 pub fn reset_limit(window: &Window<'_>) -> Option<Finding> {
     let hit = window.drops("reset_limited");
