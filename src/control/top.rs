@@ -23,7 +23,7 @@ use std::time::Duration;
 const STEP: Duration = Duration::from_secs(1);
 
 /// How often keys, answers and signals are looked at.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Connections that are asked for to find the top talkers.
 const TALKERS_LIMIT: u32 = 1_000;
