@@ -20,13 +20,16 @@ mod programs {
     use std::process::Command;
 
     /// Every file that the objects are made of.
-    const FILES: [&str; 11] = [
+    const FILES: [&str; 14] = [
+        "bpf/answer.h",
         "bpf/contract.h",
+        "bpf/cookie.h",
         "bpf/flood.bpf.c",
         "bpf/flood.h",
         "bpf/generate.bpf.c",
         "bpf/generate.h",
         "bpf/generate_tcp.h",
+        "bpf/measure.bpf.c",
         "bpf/packets.bpf.c",
         "bpf/parse.h",
         "bpf/send.h",
@@ -35,7 +38,7 @@ mod programs {
     ];
 
     /// The objects, by the name of their source without `.bpf.c`.
-    const OBJECTS: [&str; 4] = ["steer", "generate", "packets", "flood"];
+    const OBJECTS: [&str; 5] = ["steer", "flood", "generate", "measure", "packets"];
 
     pub fn build() -> Result<(), String> {
         for file in FILES {

@@ -44,6 +44,12 @@ struct steer_endpoint {
 #define STEER_FILTER 8
 /* SYNs are limited by the prefix of their source. */
 #define STEER_SYN_RATE 16
+/* Plain SYNs to endpoints are answered here, with a cookie. */
+#define STEER_ANSWER 32
+/* The second element of the map of cookies is in force, and not the first: the other one can be written meanwhile. */
+#define STEER_SECOND_COOKIES 64
+/* Answers leave by a redirect to the interface that they came in by, and not by XDP_TX. */
+#define STEER_REDIRECT_ANSWERS 128
 
 /* What the prefix filter says of a source; the longest prefix decides, and what none covers is allowed. */
 #define STEER_ALLOW 1
@@ -93,10 +99,31 @@ struct steer_rate {
 	__u32 mask_v6[4];
 };
 
+/* What may be offered to a peer that offers it. */
+#define STEER_TIMESTAMPS 1
+#define STEER_WINDOW_SCALE 2
+#define STEER_SACK_PERMITTED 4
+/* The number of the key's period is odd. */
+#define STEER_ODD_PERIOD 8
+/* A TCP checksum may cover the pseudo-header only. */
+#define STEER_PARTIAL_CHECKSUMS 16
+
+/* How SYNs are answered with a cookie (src/tcp/cookie.rs). */
+struct steer_cookies {
+	__u64 key[2]; /* the 16 bytes of the key as little-endian words */
+	__u64 origin_ns; /* where the workers' clock starts, in ns of the monotonic clock */
+	__u32 timestamp_offset; /* what is added to their milliseconds for a timestamp */
+	__u16 window;
+	__u16 mss_v4;
+	__u16 mss_v6;
+	__u16 shift; /* of our window */
+	__u32 flags;
+};
+
 /*
  * Indexes into the counters. Every frame is counted as seen and as exactly one of the outcomes: those from
- * STEER_PASS_NOT_IP up to STEER_REDIRECTED, inclusive. The outcomes from STEER_DROP_FRAGMENT up to STEER_REDIRECTED,
- * exclusive, are drops. What stands behind STEER_REDIRECTED counts something else than frames by their outcome.
+ * STEER_PASS_NOT_IP up to STEER_TX_COOKIE, inclusive. The outcomes from STEER_DROP_FRAGMENT up to STEER_REDIRECTED,
+ * exclusive, are drops. What stands behind STEER_TX_COOKIE counts something else than frames by their outcome.
  */
 enum steer_counter {
 	STEER_SEEN,
@@ -116,7 +143,9 @@ enum steer_counter {
 	STEER_DROP_BAD_TCP_HEADER,
 	STEER_DROP_DENIED,
 	STEER_DROP_SYN_RATE,
+	STEER_DROP_BAD_CHECKSUM,
 	STEER_REDIRECTED,
+	STEER_TX_COOKIE,
 	STEER_SYN_BUCKETS, /* buckets made for source prefixes */
 	STEER_SYN_UNLIMITED, /* SYNs that got through because no bucket could be made */
 	STEER_COUNTERS /* how many there are */
@@ -135,5 +164,6 @@ _Static_assert(sizeof(struct steer_replies) == 56, "no padding");
 _Static_assert(sizeof(struct steer_source) == 24, "no padding: the kernel hashes every byte of a key");
 _Static_assert((sizeof(struct steer_source) - sizeof(__u32)) * 8 == STEER_SOURCE_BITS, "all bits behind their number");
 _Static_assert(sizeof(struct steer_rate) == 48, "no padding");
+_Static_assert(sizeof(struct steer_cookies) == 40, "no padding");
 
 #endif

@@ -40,12 +40,16 @@
 #define PARSE_NEXT_HEADER_EXPERIMENT_1 253
 #define PARSE_NEXT_HEADER_EXPERIMENT_2 254
 
-/* Control bits of a TCP header (RFC 9293 3.1), and the byte that has them. */
-#define PARSE_FIN 0x01
+/* Control bits of a TCP header (RFC 9293 3.1). */
 #define PARSE_SYN 0x02
-#define PARSE_RST 0x04
 #define PARSE_ACK 0x10
+/* All of them but ECE and CWR, by which a SYN asks for explicit congestion notification (RFC 3168). */
+#define PARSE_CONTROL_BITS 0x3f
+/* Where a TCP header has its fields. */
+#define PARSE_SEQ_AT 4
+#define PARSE_OFFSET_AT 12
 #define PARSE_CONTROL_AT 13
+#define PARSE_CHECKSUM_AT 16
 
 /* Where parsing a frame ended. */
 enum parse_end {
@@ -77,6 +81,9 @@ struct parsed {
 	__u8 version; /* 4 or 6 */
 	__u8 fault; /* enum parse_fault */
 	__u8 control; /* the control bits, if there is no fault */
+	__u8 tags; /* how many VLAN tags there are */
+	__u8 plain; /* 1 if nothing stands between the IP header and TCP */
+	__u16 tcp_bytes; /* how long the segment is with its header, if there is no fault */
 };
 
 struct parse_vlan_tag {
@@ -119,10 +126,12 @@ PARSE_FUNCTION enum parse_end parse_tcp(const __u8 *at, const __u8 *end, __s32 s
 		out->fault = PARSE_FAULT_IP_LENGTH;
 	else if (at + sizeof(*tcp) > end)
 		out->fault = PARSE_FAULT_TCP_HEADER;
-	else if (tcp->doff < sizeof(*tcp) / 4 || tcp->doff * 4 > segment_bytes)
+	else if (tcp->doff < sizeof(*tcp) / 4 || tcp->doff * 4 > segment_bytes) {
 		out->fault = PARSE_FAULT_TCP_HEADER;
-	else
+	} else {
 		out->control = at[PARSE_CONTROL_AT];
+		out->tcp_bytes = segment_bytes;
+	}
 	return PARSE_TCP;
 }
 
@@ -159,6 +168,7 @@ PARSE_FUNCTION enum parse_end parse_ipv4(const __u8 *at, const __u8 *end, struct
 	out->version = 4;
 	parse_map_ipv4(out->dst, ip->daddr);
 	parse_map_ipv4(out->src, ip->saddr);
+	out->plain = header_bytes == sizeof(*ip);
 	total_bytes = parse_be16(ip->tot_len);
 	if (fragment & PARSE_IPV4_MORE_FRAGMENTS)
 		out->fault = PARSE_FAULT_FRAGMENT;
@@ -233,6 +243,7 @@ PARSE_FUNCTION enum parse_end parse_ipv6(const __u8 *at, const __u8 *end, struct
 	out->src[3] = ip->saddr.s6_addr32[3];
 	left_bytes = parse_be16(ip->payload_len);
 	next = ip->nexthdr;
+	out->plain = next == IPPROTO_TCP;
 	at += sizeof(*ip);
 	if (left_bytes > end - at)
 		left_bytes = -1;
@@ -268,6 +279,7 @@ PARSE_FUNCTION enum parse_end parse_frame(const __u8 *data, const __u8 *end, str
 			return PARSE_TRUNCATED;
 		ethertype = parse_be16(tag->ethertype);
 		at += sizeof(*tag);
+		out->tags++;
 	}
 	switch (ethertype) {
 	case ETH_P_IP:

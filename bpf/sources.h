@@ -6,8 +6,9 @@
  * is something to look at. A source address may be forged, so neither stops a flood from forged ones; what they stop is who
  * answers, and who floods from his own addresses.
  *
- * A bucket of the SYN rate is one 64-bit word, changed by compare-and-swap: a prefix arrives on all CPUs at once, and a
- * bucket a CPU would let through the rate once for each. When there are more prefixes than buckets, the prefix that was not
+ * A bucket of the SYN rate is one 64-bit word that all CPUs share: a prefix arrives on all of them at once, and a bucket a CPU
+ * would let through the rate once for each. They add to it atomically; as for the look before it, each CPU may let one SYN
+ * too many through, which needs no instruction that Linux 5.9 does not have. When there are more prefixes than buckets, the prefix that was not
  * seen for longest loses its bucket and starts with a full one when it comes back: the limit gets weaker, and nobody is
  * locked out. STEER_SYN_BUCKETS counts the buckets made, so more than there is room for says that this happened.
  *
@@ -22,9 +23,6 @@
 
 #include "contract.h"
 #include "parse.h"
-
-/* How often a bucket is tried that other CPUs change at the same time. */
-#define SOURCES_TRIES 4
 
 /* Which prefixes are allowed and denied: STEER_ALLOW or STEER_DENY. The loader sets the size. */
 struct {
@@ -67,26 +65,23 @@ static __always_inline int is_denied(const struct steer_config *settings, const 
 	return rule && *rule == STEER_DENY;
 }
 
-/* Takes a token from a bucket. False if there is none, or other CPUs take them faster than this one can. */
+/* Takes a token from a bucket. False if there is none. */
 static __always_inline int take_token(__u64 *bucket, const struct steer_rate *rate, __u64 now_ns)
 {
-	int i;
+	__u64 full_at = *(volatile __u64 *)bucket;
 
-	for (i = 0; i < SOURCES_TRIES; i++) {
-		__u64 full_at = *(volatile __u64 *)bucket;
-		__u64 from = full_at > now_ns ? full_at : now_ns;
-
-		if (from - now_ns + rate->interval_ns > rate->depth_ns)
-			return 0;
-		if (__sync_val_compare_and_swap(bucket, full_at, from + rate->interval_ns) == full_at)
-			return 1;
+	if (full_at <= now_ns) {
+		*(volatile __u64 *)bucket = now_ns + rate->interval_ns;
+		return rate->interval_ns <= rate->depth_ns;
 	}
-	return 0;
+	if (full_at - now_ns + rate->interval_ns > rate->depth_ns)
+		return 0;
+	__sync_fetch_and_add(bucket, rate->interval_ns);
+	return 1;
 }
 
-/* True if this is a SYN, and one too many from its prefix. */
-static __always_inline int is_over_rate(const struct steer_config *settings, struct steer_counters *mine,
-					const struct parsed *packet)
+/* True if a SYN is one too many from its prefix. */
+static __always_inline int is_over_rate(struct steer_counters *mine, const struct parsed *packet)
 {
 	const struct steer_rate *rate;
 	struct steer_source key = { .bits = STEER_SOURCE_BITS, .family = packet->version };
@@ -94,8 +89,6 @@ static __always_inline int is_over_rate(const struct steer_config *settings, str
 	const __u32 *mask;
 	__u32 first = 0;
 
-	if (!(settings->flags & STEER_SYN_RATE) || (packet->control & (PARSE_SYN | PARSE_ACK)) != PARSE_SYN)
-		return 0;
 	rate = bpf_map_lookup_elem(&rates, &first);
 	if (!rate)
 		return 0;

@@ -35,7 +35,10 @@
  *   SYN beyond its prefix's rate      Drop if for an endpoint (sources.h).
  *   no socket on this queue           Pass: the kernel's TCP answers RST. This counter should stay at 0.
  *
- * Not here, on purpose: state of connections, checksums; and answers of any kind. A
+ *   SYN, while SYNs are answered here Transmit a SYN-ACK with a cookie if it is plain, drop it if a checksum is wrong,
+ *                                     redirect it if not (cookie.h, answer.h).
+ *
+ * Not here, on purpose: state of connections; and checksums, but for that of a SYN that is answered. A
  * VLAN tag that the NIC took out of the frame is invisible here; switch rx-vlan-offload off where tags matter. An
  * endpoint of any address takes forwarded traffic too; on a host that forwards, give endpoints addresses.
  */
@@ -43,6 +46,7 @@
 
 #include <bpf/bpf_helpers.h>
 
+#include "answer.h"
 #include "contract.h"
 #include "parse.h"
 #include "sources.h"
@@ -153,12 +157,15 @@ static __always_inline int is_reply(const struct steer_config *settings, const s
 	       is_masked(packet->dst, wanted->mask, wanted->prefix);
 }
 
-/* The outcome of a frame, but for what only the redirect itself can tell. */
+/*
+ * The outcome of a frame, but for what only the redirect itself can tell, and but for a SYN that may be answered here:
+ * STEER_TX_COOKIE says that it is one.
+ */
 static __always_inline enum steer_counter decide(const struct steer_config *settings, struct steer_counters *mine,
-						 const __u8 *data, const __u8 *end)
+						 const __u8 *data, const __u8 *end, struct parsed *packet)
 {
-	struct parsed packet = {};
-	enum parse_end parsed = parse_frame(data, end, &packet);
+	enum parse_end parsed = parse_frame(data, end, packet);
+	int answers;
 
 	switch (parsed) {
 	case PARSE_NOT_IP:
@@ -182,17 +189,18 @@ static __always_inline enum steer_counter decide(const struct steer_config *sett
 	if (!mac_is_ours(settings, data))
 		return STEER_PASS_NOT_FOR_US;
 	if (parsed == PARSE_UNREADABLE_CHAIN) {
-		int ours = settings->flags & STEER_ANY_ADDRESS || has_row(&packet, 0);
+		int ours = settings->flags & STEER_ANY_ADDRESS || has_row(packet, 0);
 
 		return ours ? STEER_DROP_EXTENSION_HEADER : STEER_PASS_NOT_AN_ENDPOINT;
 	}
-	if (is_endpoint(&packet)) {
-		if (is_denied(settings, &packet))
+	answers = is_endpoint(packet);
+	if (answers) {
+		if (is_denied(settings, packet))
 			return STEER_DROP_DENIED;
-	} else if (!is_reply(settings, &packet)) {
+	} else if (!is_reply(settings, packet)) {
 		return STEER_PASS_NOT_AN_ENDPOINT;
 	}
-	switch ((enum parse_fault)packet.fault) {
+	switch ((enum parse_fault)packet->fault) {
 	case PARSE_FAULT_FRAGMENT:
 		return STEER_DROP_FRAGMENT;
 	case PARSE_FAULT_IP_LENGTH:
@@ -202,8 +210,12 @@ static __always_inline enum steer_counter decide(const struct steer_config *sett
 	case PARSE_FAULT_NONE:
 		break;
 	}
-	if (is_over_rate(settings, mine, &packet))
-		return STEER_DROP_SYN_RATE;
+	if ((packet->control & (PARSE_SYN | PARSE_ACK)) == PARSE_SYN && answers) {
+		if (settings->flags & STEER_SYN_RATE && is_over_rate(mine, packet))
+			return STEER_DROP_SYN_RATE;
+		if (settings->flags & STEER_ANSWER)
+			return STEER_TX_COOKIE;
+	}
 	return STEER_REDIRECTED;
 }
 
@@ -215,17 +227,23 @@ int handfast_steer(struct xdp_md *ctx)
 	__u32 first = 0;
 	const struct steer_config *settings = bpf_map_lookup_elem(&config, &first);
 	struct steer_counters *mine = bpf_map_lookup_elem(&counters, &first);
+	struct parsed packet = {};
 	enum steer_counter outcome;
 	int action = XDP_PASS;
 
 	/* An array map always has its only element; the verifier wants to see the question. */
 	if (!settings || !mine)
 		return XDP_PASS;
-	outcome = decide(settings, mine, data, end);
+	outcome = decide(settings, mine, data, end, &packet);
+	if (outcome == STEER_TX_COOKIE)
+		outcome = answer_syn(ctx, settings, &packet);
 	if (outcome == STEER_REDIRECTED) {
 		action = bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_PASS);
 		if (action != XDP_REDIRECT)
 			outcome = STEER_PASS_NO_SOCKET;
+	} else if (outcome == STEER_TX_COOKIE) {
+		action = settings->flags & STEER_REDIRECT_ANSWERS ? (int)bpf_redirect(ctx->ingress_ifindex, 0) :
+									XDP_TX;
 	} else if (outcome >= STEER_DROP_FRAGMENT) {
 		action = XDP_DROP;
 	}

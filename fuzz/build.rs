@@ -1,10 +1,10 @@
-//! Compiles steering/glue.c, and with it bpf/parse.h, for the host; under cargo-fuzz with libFuzzer's coverage and with the
+//! Compiles steering/glue.c, and with it bpf/parse.h and bpf/cookie.h, for the host; under cargo-fuzz with libFuzzer's coverage and with the
 //! sanitizer that the Rust code has.
 
 use std::env;
 
 fn main() {
-    for file in ["build.rs", "steering/glue.c", "../bpf/parse.h"] {
+    for file in ["build.rs", "steering/glue.c", "../bpf/contract.h", "../bpf/cookie.h", "../bpf/parse.h"] {
         println!("cargo::rerun-if-changed={file}");
     }
     println!("cargo::rerun-if-env-changed=CLANG");

@@ -1,14 +1,19 @@
 //! The steering program, run by BPF_PROG_RUN over a table: name, frame, action, and the counter that moves.
 //!
 //! Without a socket in the XSKMAP a frame that is taken falls back to the kernel and counts as `PassNoSocket`; with one
-//! it shows as XDP_REDIRECT. Attaching to interfaces is in steering/attach.rs, what is decided by the source of a frame in
+//! it shows as XDP_REDIRECT. SYNs that the program answers are in steering/answers.rs, attaching to interfaces is in
+//! steering/attach.rs, what is decided by the source of a frame in
 //! steering/sources.rs, the builder of frames in steering/frames.rs.
 
 #![cfg(feature = "xdp")]
 
+#[path = "steering/answers.rs"]
+mod answers;
 #[path = "steering/attach.rs"]
 mod attach;
 mod common;
+#[path = "steering/cost.rs"]
+mod cost;
 #[path = "steering/frames.rs"]
 mod frames;
 #[path = "steering/sources.rs"]

@@ -13,7 +13,7 @@ use handfast::wire::parse::{PartialChecksums, parse};
 use handfast::wire::segment::Control;
 use handfast::wire::tuple::{Addr, FourTuple};
 
-use crate::repair;
+use crate::{cookie, repair};
 
 // SAFETY: the signature is the one in steering/glue.c.
 unsafe extern "C" {
@@ -31,11 +31,14 @@ struct Steered {
     control: u8,
 }
 
-/// Checks the frame, and what it is with right checksums.
+/// Checks the frame, and what it is with right checksums, and how both are answered.
 pub fn check(data: &[u8]) {
     check_as_it_is(data);
-    if let Some([whole, _]) = repair::with_checksums(data) {
+    cookie::check(data);
+    if let Some([whole, partial]) = repair::with_checksums(data) {
         check_as_it_is(&whole);
+        cookie::check(&whole);
+        cookie::check(&partial);
     }
 }
 

@@ -9,15 +9,19 @@ use super::listen::{HttpFiles, Listen, ListenChanges, MAX_LISTENS, ServiceSpec, 
 use super::problem::{Problem, Problems};
 use super::protocol::ReloadRequest;
 use super::settings::{KEYS, Key, Origin, Settings, Table};
-use super::values::{BindMode, Indexes, Millis, PartialChecksums, XdpMode};
+use super::values::{BindMode, Indexes, Millis, PartialChecksums, SynXdp, XdpMode};
 use crate::steer::filter::MAX_PREFIXES;
 use crate::steer::{Prefix, Rule, SourceFilter, SynRate};
-use crate::tcp::config::TcpConfig;
+use crate::tcp::config::{SynCookies, TcpConfig};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Cookies a second from which on the steering program sends them, if nothing else is said: a fourteenth of what one worker
+/// can send (docs/performance.md), so that there is time to switch before any is lost.
+pub const DEFAULT_SYN_XDP_AT: u32 = 50_000;
 
 /// Where the control socket is made if nothing else is said.
 pub const CONTROL_DIRECTORY: &str = "/run/handfast";
@@ -67,6 +71,10 @@ pub struct Config {
     pub allow: Vec<Prefix>,
     /// The limit of SYNs by the prefix of their source.
     pub syn_rate: SynRate,
+    /// When the steering program answers SYNs.
+    pub syn_xdp: SynXdp,
+    /// Cookies a second from which on it does so by itself; 0 is never.
+    pub syn_xdp_at: u32,
     /// What all this was made from, for a reload.
     pub source: Source,
 }
@@ -105,6 +113,8 @@ impl Default for Config {
             deny: Vec::new(),
             allow: Vec::new(),
             syn_rate: SynRate::default(),
+            syn_xdp: SynXdp::Auto,
+            syn_xdp_at: DEFAULT_SYN_XDP_AT,
             source: Source::default(),
         }
     }
@@ -175,8 +185,10 @@ impl Config {
         };
         let limits = differing(&[Table::Tcp, Table::Steering]);
         let changes = Changes { listens, limits, needs_restart: differing(&[Table::Top]) };
-        let Config { listens, http_files, tcp, deny, allow, syn_rate, source, .. } = new;
-        Ok((Config { listens, http_files, tcp, deny, allow, syn_rate, source, ..self.clone() }, changes))
+        let Config { listens, http_files, tcp, deny, allow, syn_rate, syn_xdp, syn_xdp_at, source, .. } = new;
+        let taken =
+            Config { listens, http_files, tcp, deny, allow, syn_rate, syn_xdp, syn_xdp_at, source, ..self.clone() };
+        Ok((taken, changes))
     }
 }
 
@@ -219,6 +231,7 @@ pub fn validate(settings: &Settings, read_body: ReadBody<'_>) -> (Config, Vec<Pr
     problems.extend(queue_contradictions(&config));
     problems.extend(tcp_contradictions(&config.tcp));
     problems.extend(prefix_contradictions(&config));
+    problems.extend(cookie_contradiction(&config));
     (config, problems)
 }
 
@@ -317,6 +330,16 @@ fn tcp_contradictions(tcp: &TcpConfig) -> Vec<Problem> {
     problems
 }
 
+/// Cookies that are never to be sent, and always.
+fn cookie_contradiction(config: &Config) -> Option<Problem> {
+    let contradiction = config.syn_xdp == SynXdp::Always && config.tcp.syn_cookies == SynCookies::Never;
+    let problem = || {
+        let cause = "what the steering program answers SYNs with are cookies";
+        Problem::new("syn-xdp always, syn-cookies never", cause).remedy("choose one of the two")
+    };
+    contradiction.then(problem)
+}
+
 /// Prefixes that are both denied and allowed, or too many.
 fn prefix_contradictions(config: &Config) -> Vec<Problem> {
     let allowed: BTreeSet<_> = config.allow.iter().collect();
@@ -400,7 +423,8 @@ mod tests {
 
     #[test]
     fn values_that_contradict_one_another_are_named_together() {
-        let contradictions: [(&[(&str, &str)], &str); 9] = [
+        let contradictions: [(&[(&str, &str)], &str); 10] = [
+            (&[("syn-xdp", "always"), ("syn-cookies", "never")], "syn-xdp always, syn-cookies never: what the"),
             (&[("syn-cookies-at", "65537")], "syn-cookies-at 65537, half-open-limit 65536: so many"),
             (&[("listen", "80=close")], "listeners 80=http and 80=close: one address and port"),
             (&[("queues", "0-3"), ("cores", "1,2")], "cores 1-2 (2) for queues 0-3 (4): each queue"),

@@ -119,6 +119,11 @@ impl KeyKeeper {
         Ok(())
     }
 
+    /// The present keys.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
     /// How long until the next period begins.
     pub fn until_next(&self, wall: Duration) -> Duration {
         let length = Duration::from_millis(u64::from(PERIOD_MS));

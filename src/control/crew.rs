@@ -221,6 +221,15 @@ impl Crew {
         self.members.iter().try_for_each(|member| member.send(Command::CookieKeys(*keys)))
     }
 
+    /// Has every worker judge cookies that the steering program sends, or for as long only as its last ones may be good.
+    ///
+    /// # Errors
+    ///
+    /// [`CrewError::Silent`] for a worker that takes no command.
+    pub fn set_cookies_elsewhere(&self, elsewhere: bool) -> Result<(), CrewError> {
+        self.members.iter().try_for_each(|member| member.send(Command::CookiesElsewhere(elsewhere)))
+    }
+
     /// Has every worker use these listeners, and waits until they do.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ mod facts;
 mod finding;
 mod holder;
 mod interface;
-mod peer;
+pub(super) mod peer;
 mod system;
 #[cfg(test)]
 mod testbed;

@@ -1,13 +1,16 @@
 //! Everything around the workers that is not on the data path: how a server runs ([`supervisor`] starts and ends it, [`crew`]
-//! holds its workers, [`roster`] its listeners, [`office`] answers for it), what is asked for ([`settings`], [`mod@file`], [`config`],
-//! [`listen`], [`values`]), whether the machine can do it ([`preflight`] judges what [`machine`] and [`link`] find, [`doctor`]
-//! says it of each thing in the list of [`check`]), what it is found to do ([`meter`] counts the interface, [`history`] keeps
-//! reports), how a running server is talked to ([`socket`], [`client`], [`protocol`], [`metrics`], [`top`]), and what is said about it ([`logs`], [`notify`], [`problem`]).
+//! holds its workers, [`roster`] its listeners, [`cookies`] the keys of SYN cookies, [`answers`] and [`tier`] have the steering
+//! program answer SYNs, [`office`] answers for all of it), what is asked for ([`settings`], [`mod@file`], [`config`], [`listen`],
+//! [`values`]), whether the machine can do it ([`preflight`] judges what [`machine`] and [`link`] find, [`doctor`] says it of
+//! each thing in the list of [`check`]), what it is found to do ([`meter`] counts the interface, [`history`] keeps reports), how
+//! a running server is talked to ([`socket`], [`client`], [`protocol`], [`metrics`], [`top`]), and what is said about it
+//! ([`logs`], [`notify`], [`problem`]).
 //!
 //! What is not here: packets, flows, and the text of reports (observe).
 
 #![forbid(unsafe_code)]
 
+pub mod answers;
 pub mod check;
 pub mod client;
 pub mod config;
@@ -31,5 +34,6 @@ pub mod roster;
 pub mod settings;
 pub mod socket;
 pub mod supervisor;
+pub mod tier;
 pub mod top;
 pub mod values;

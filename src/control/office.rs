@@ -1,5 +1,6 @@
 //! Where a running server is asked and changed: the control socket's requests, put to workers, roster and steering.
 
+use super::answers::{Answers, AnswersError, Wanted};
 use super::config::Config;
 use super::crew::{Crew, CrewError};
 use super::history::History;
@@ -54,6 +55,7 @@ struct Rules {
     tcp: TcpConfig,
     roster: Roster,
     steering: Steering,
+    answers: Answers,
     meter: Meter,
     /// The flows of each listener by id, as of the end.
     listener_flows: Option<Vec<ListenerFlows>>,
@@ -78,6 +80,8 @@ pub struct Furniture {
     pub steering: Steering,
     /// The listeners.
     pub roster: Roster,
+    /// How the program answers SYNs.
+    pub answers: Answers,
     /// The interface's counters.
     pub meter: Meter,
 }
@@ -102,7 +106,7 @@ pub struct Office {
 impl Office {
     /// An office for workers and a program that are started already.
     pub fn new(furniture: Furniture) -> Self {
-        let Furniture { config, mode, preflight, clock, crew, steering, roster, meter } = furniture;
+        let Furniture { config, mode, preflight, clock, crew, steering, roster, answers, meter } = furniture;
         let setting = Setting {
             rx_queues: preflight.rx_queues,
             mtu: preflight.link.mtu,
@@ -110,7 +114,8 @@ impl Office {
             veth: preflight.link.is_veth(),
             ..Setting::default()
         };
-        let rules = Rules { config, tcp: preflight.tcp, roster, steering, meter, listener_flows: None, served: None };
+        let (listener_flows, served) = (None, None);
+        let rules = Rules { config, tcp: preflight.tcp, roster, steering, answers, meter, listener_flows, served };
         Self {
             mode,
             setting,
@@ -202,6 +207,7 @@ impl Office {
             total,
             interface_counters: rules.meter.counters(),
             steering,
+            syn_xdp: rules.answers.report(),
             ledgers,
             identities: Vec::new(),
             setting: Setting {
@@ -244,12 +250,26 @@ impl Office {
 
     /// Has everybody who makes or judges SYN cookies use these keys. False if somebody did not get them.
     pub fn set_cookie_keys(&self, keys: &Keys) -> bool {
-        match self.crew().set_cookie_keys(keys) {
+        let mut rules = self.rules();
+        let Rules { answers, steering, tcp, .. } = &mut *rules;
+        let delivered = self.crew().set_cookie_keys(keys).map_err(AnswersError::from);
+        match delivered.and_then(|()| Ok(answers.set_keys(keys, tcp, steering)?)) {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!("keys of SYN cookies: {error}");
                 false
             }
+        }
+    }
+
+    /// Has the steering program answer SYNs, or the workers again, if it is time to.
+    pub fn look_after_answers(&self) {
+        let mut rules = self.rules();
+        let Rules { answers, steering, tcp, config, .. } = &mut *rules;
+        let draining = self.draining.load(Ordering::Relaxed);
+        let wanted = Wanted { mode: config.syn_xdp, at: config.syn_xdp_at, draining };
+        if let Err(error) = answers.look(self.started.elapsed(), wanted, tcp, (&self.crew(), steering)) {
+            tracing::warn!("switching who answers SYNs: {error}");
         }
     }
 
@@ -388,6 +408,8 @@ impl Handler for Office {
         let TcpConfig { mss_v4, mss_v6, .. } = rules.tcp;
         rules.tcp = TcpConfig { mss_v4, mss_v6, ..config.tcp.clone() };
         crew.set_tcp_config(&per_worker(&rules.tcp, crew.reports().count())).map_err(silent)?;
+        let Rules { answers, steering, tcp, .. } = &mut *rules;
+        answers.set_config(tcp, steering).map_err(unsteered)?;
         rules.config = config;
         let text = |listens: &[super::listen::Listen]| listens.iter().map(ToString::to_string).collect();
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();

@@ -524,6 +524,8 @@ pub const KEYS: &[Key] = &[
     steering::SYN_RATE,
     steering::SYN_RATE_PREFIX_V4,
     steering::SYN_RATE_PREFIX_V6,
+    steering::SYN_XDP,
+    steering::SYN_XDP_AT,
 ];
 
 /// Where a value was given.

@@ -4,6 +4,7 @@
 //! next, and only when all of them are ready the endpoints are steered. The end goes the other way round. What is not here:
 //! what a request means ([`super::office`]), and everything on the data path.
 
+use super::answers::Answers;
 use super::config::Config;
 use super::cookies::KeyKeeper;
 use super::crew::{Crew, CrewError, Job};
@@ -33,8 +34,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-/// How often a running server looks after what nobody tells it: closed listeners, the end of a drain.
-const ROUND: Duration = Duration::from_millis(200);
+/// How often a running server looks after what nobody tells it: closed listeners, the end of a drain, who answers SYNs.
+const ROUND: Duration = Duration::from_millis(100);
 
 /// Why serving failed.
 #[derive(Debug, thiserror::Error)]
@@ -98,8 +99,17 @@ pub fn run(config: &Config, preflight: &Preflight) -> Result<Summary, ServeError
     let mut roster = Roster::default();
     roster.set(&config.listens, &config.http_files)?;
     let clock = MonotonicClock::start();
-    let (crew, bind) = start_crew(config, preflight, clock, (&steering, &roster), &events)?;
+    let secrets = secrets_of(config)?;
+    let (crew, bind) = start_crew(config, preflight, (&secrets, clock), (&steering, &roster), &events)?;
     deliver_first_keys(&mut keeper, &crew)?;
+    let mut answers = Answers::new(*keeper.keys(), partial_checksums(preflight), clock, secrets.timestamp_offset);
+    answers.set_config(&preflight.tcp, &mut steering)?;
+    if preflight.link.is_veth() {
+        answers.on_veth(attached.mode, &preflight.link, &mut steering)?;
+    }
+    if let (Some(doubt), values::SynXdp::Auto) = (answers.doubt(), config.syn_xdp) {
+        tracing::warn!("{}: the steering program will not answer SYNs in a flood: {doubt}", config.interface);
+    }
     steering.set_filter(&config.filter())?;
     steering.set_syn_rate(config.syn_rate)?;
     steering.set_endpoints(&roster.endpoints())?;
@@ -112,8 +122,10 @@ pub fn run(config: &Config, preflight: &Preflight) -> Result<Summary, ServeError
         crew,
         steering,
         roster,
+        answers,
         meter,
     }));
+    office.look_after_answers();
     let server = Server::start(&config.control, Arc::clone(&office) as Arc<_>)?;
     let metrics = metrics.map(|listener| MetricsServer::start(listener, Arc::clone(&office) as Arc<_>));
     let metrics = metrics.transpose()?;
@@ -153,19 +165,29 @@ fn deliver_first_keys(keeper: &mut KeyKeeper, crew: &Crew) -> Result<(), ServeEr
     Ok(delivered?)
 }
 
-/// Opens a port on each queue and starts its worker. Returns how the ports are bound, too.
-fn start_crew(
-    config: &Config,
-    preflight: &Preflight,
-    clock: MonotonicClock,
-    (steering, roster): (&Steering, &Roster),
-    events: &Sender<Event>,
-) -> Result<(Crew, &'static str), ServeError> {
+/// The secrets of this server's engines.
+fn secrets_of(config: &Config) -> Result<Secrets, ServeError> {
     let mut secrets = secrets()?;
     if let Some(secret) = &config.cookie_secret {
         // Timestamps that one responder sent are echoed to another: their clocks are to be one.
         secrets.timestamp_offset = secret.timestamp(wall_clock());
     }
+    Ok(secrets)
+}
+
+/// What becomes of partial TCP checksums.
+fn partial_checksums(preflight: &Preflight) -> PartialChecksums {
+    if preflight.accept_partial_checksums { PartialChecksums::Accept } else { PartialChecksums::Refuse }
+}
+
+/// Opens a port on each queue and starts its worker. Returns how the ports are bound, too.
+fn start_crew(
+    config: &Config,
+    preflight: &Preflight,
+    (secrets, clock): (&Secrets, MonotonicClock),
+    (steering, roster): (&Steering, &Roster),
+    events: &Sender<Event>,
+) -> Result<(Crew, &'static str), ServeError> {
     let idle = if config.busy { Idle::Spin } else { Idle::Sleep };
     let tcp = per_worker(&preflight.tcp, preflight.queues.len());
     let mut crew = Crew::default();
@@ -179,14 +201,11 @@ fn start_crew(
             flows: preflight.flows_per_queue,
             burst: BURST_FRAMES,
             mac: preflight.mac,
-            partial_checksums: match preflight.accept_partial_checksums {
-                true => PartialChecksums::Accept,
-                false => PartialChecksums::Refuse,
-            },
+            partial_checksums: partial_checksums(preflight),
             events: 0,
         };
         let job = Job { queue: *queue, core: *core, port, engine, listeners: roster.table() };
-        crew.start(job, &secrets, clock, idle, events.clone())?;
+        crew.start(job, secrets, clock, idle, events.clone())?;
     }
     Ok((crew, if zero_copy { "zero-copy" } else { "copy" }))
 }
@@ -284,6 +303,7 @@ fn wait(office: &Office, happened: &Receiver<Event>, duration: Option<Duration>,
             return EndedBy::Drain;
         }
         office.look_after_closed_listeners();
+        office.look_after_answers();
         office.keep_history();
         if let Err(error) = keeper.turn(wall_clock(), |keys| office.set_cookie_keys(keys)) {
             tracing::error!("drawing the next key of SYN cookies: the system gives no random numbers: {error}");

@@ -179,6 +179,18 @@ macro_rules! choice {
 }
 
 choice! {
+    /// When the steering program answers SYNs itself.
+    SynXdp: "auto, always, never" {
+        /// While more cookies are sent than the workers should have to.
+        Auto => "auto",
+        /// From the start on.
+        Always => "always",
+        /// Never.
+        Never => "never",
+    }
+}
+
+choice! {
     /// Where the steering program runs.
     XdpMode: "auto, native, generic" {
         /// In the driver if it can, else behind it.

@@ -3,6 +3,7 @@
 use core::ops::ControlFlow::{self, Break, Continue};
 
 use super::events::What;
+use super::flood::Another;
 use super::limit::RateLimit;
 use super::{Engine, env};
 use crate::flow::hash::FlowHash;
@@ -26,7 +27,15 @@ impl Engine {
     /// Finds the connection of `segment` and processes it.
     pub(super) fn segment_arrives(&mut self, segment: &Segment, hash: FlowHash, frame: &mut [u8], now: Now) -> Verdict {
         self.counters.partial_checksums += u64::from(segment.partial_checksum);
-        let slot = match self.flows.find(hash, &segment.tuple) {
+        let found = match self.flows.find(hash, &segment.tuple) {
+            Some(slot) if self.flood.are_sent_elsewhere() => match self.cookie_for_another(slot, segment, now.tick()) {
+                Some(Another::Reset(reset)) => return self.answer_with_reset(segment, &reset, frame, now.tick()),
+                Some(Another::GaveWay) => None,
+                None => Some(slot),
+            },
+            found => found,
+        };
+        let slot = match found {
             Some(slot) => slot,
             None => match self.arrives_without_connection(segment, hash, frame, now) {
                 Continue(slot) => slot,

@@ -10,14 +10,16 @@ use super::half_open::HalfOpen;
 use crate::flow::hash::FlowHash;
 use crate::flow::{FlowId, FlowTable, Full, Slot};
 use crate::tcp::Env;
+use crate::tcp::closed::reset_for;
 use crate::tcp::config::{HalfOpenFull, SynCookies, TcpConfig};
 use crate::tcp::cookie::{self, Keys, PERIOD_MS};
 use crate::tcp::effects::End;
 use crate::tcp::state::State;
 use crate::tcp::tcb::{Flags, Tcb};
-use crate::time::Tick;
+use crate::time::{Now, Tick};
 use crate::verdict::{DropReason, Verdict};
-use crate::wire::segment::Segment;
+use crate::wire::reply::Reply;
+use crate::wire::segment::{Control, Segment};
 
 /// Cookies that pressure switched on are switched off again when there were less than half as many half-open connections
 /// as switch them on, for this long.
@@ -33,6 +35,8 @@ pub(super) struct Flood {
     calm_since: Option<Tick>,
     /// When the last cookies were sent, after they were switched off and while some may still be good.
     off_since: Option<Tick>,
+    /// Somebody else answers SYNs with these keys' cookies, too, and hands on what comes back.
+    elsewhere: bool,
     /// See [`Flood::crowd`].
     crowd: u32,
     /// The configuration of half-open connections under pressure.
@@ -49,6 +53,7 @@ impl Flood {
             on: false,
             calm_since: None,
             off_since: None,
+            elsewhere: false,
             crowd: tcp.half_open_limit,
             pressed: tcp.under_pressure(),
             half_open: HalfOpen::new(flows, seed[0].rotate_left(32) ^ seed[1]),
@@ -69,7 +74,13 @@ impl Flood {
     /// True while acknowledgments without a connection may be of cookies.
     #[inline]
     pub(super) fn looks_at_cookies(&self, now: Tick) -> bool {
-        self.crowd == 0 || self.off_since.is_some_and(|off| now.millis_since(off) <= 2 * PERIOD_MS)
+        self.crowd == 0 || self.elsewhere || self.off_since.is_some_and(|off| now.millis_since(off) <= 2 * PERIOD_MS)
+    }
+
+    /// True if a connection may get the acknowledgment of a cookie that it did not send.
+    #[inline]
+    pub(super) fn are_sent_elsewhere(&self) -> bool {
+        self.elsewhere
     }
 
     /// Takes over another configuration.
@@ -102,7 +113,7 @@ impl Flood {
 
     #[cold]
     fn calm_down(&mut self, half_open: u32, tcp: &TcpConfig, now: Tick) {
-        if self.off_since.is_some() && !self.looks_at_cookies(now) {
+        if self.off_since.is_some_and(|off| now.millis_since(off) > 2 * PERIOD_MS) {
             self.off_since = None;
         }
         if !self.on {
@@ -124,6 +135,14 @@ impl Flood {
     }
 }
 
+/// What becomes of a connection and of the acknowledgment of a cookie that somebody else sent.
+pub(super) enum Another {
+    /// The connection has ended for the new one.
+    GaveWay,
+    /// It stays; this answers the acknowledgment.
+    Reset(Reply),
+}
+
 /// In SYN-RECEIVED by a SYN of the peer.
 fn is_half_open(tcb: &Tcb) -> bool {
     tcb.state == State::SynReceived && !tcb.flags.has(Flags::ACTIVE)
@@ -134,6 +153,45 @@ impl Engine {
     pub fn set_cookie_keys(&mut self, keys: Keys) {
         self.flood.keys = Some(keys);
         self.flood.set_crowd(&self.config.tcp);
+    }
+
+    /// Judges cookies from now on because the steering program sends them, or does so for as long only as the last of them may
+    /// be good.
+    pub fn set_cookies_elsewhere(&mut self, elsewhere: bool, now: Now) {
+        if self.flood.elsewhere && !elsewhere {
+            self.flood.off_since = Some(now.tick());
+        }
+        self.flood.elsewhere = elsewhere;
+    }
+
+    /// What becomes of the connection in `slot`, if `segment` acknowledges a good cookie and nothing that the connection sent.
+    /// Whoever sent the cookie knows no connections, so it answered a SYN that this one would have been asked about:
+    ///
+    /// - In SYN-RECEIVED the SYN came again, in TIME-WAIT it takes over (RFC 6191): the old one gives way.
+    /// - In any other state the peer has forgotten the connection. A challenge ACK would have told, and a RST have come back
+    ///   (RFC 9293 3.5.1); now a RST ends what the cookie began, and the peer opens anew. The old one stays: its end must take more
+    ///   than a guess of 24 bits.
+    #[cold]
+    pub(super) fn cookie_for_another(&mut self, slot: Slot, segment: &Segment, now: Tick) -> Option<Another> {
+        let (keys, tcb) = (self.flood.keys?, self.flows.get(slot)?);
+        let in_flight = tcb.snd_max.distance_from(tcb.snd_una);
+        if !segment.control.has(Control::ACK) || segment.ack.distance_from(tcb.snd_una) <= in_flight {
+            return None;
+        }
+        cookie::check(segment, &keys, self.env(now))?;
+        match tcb.state {
+            State::SynReceived if is_half_open(tcb) => self.end(slot, End::HalfOpenEvicted),
+            State::TimeWait => self.end(slot, End::TimeWaitReused),
+            State::SynSent
+            | State::SynReceived
+            | State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck => return Some(Another::Reset(reset_for(segment))),
+        }
+        Some(Another::GaveWay)
     }
 
     /// True if so many connections are half-open that they are given up early.

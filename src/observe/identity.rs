@@ -71,16 +71,16 @@ impl Identity {
     }
 }
 
-/// What became of each frame that the steering program saw: the counters behind `seen`, up to `redirected`. Those behind that
+/// What became of each frame that the steering program saw: the counters behind `seen`, up to `tx_cookie`. Those behind that
 /// count something else (bpf/contract.h).
 pub fn outcomes(steering: &Values) -> impl Iterator<Item = (&str, u64)> {
     let mut is_behind = false;
-    let up_to_redirected = move |(name, _): &(&str, u64)| {
+    let up_to_the_last = move |(name, _): &(&str, u64)| {
         let goes_on = !is_behind;
-        is_behind |= *name == "redirected";
+        is_behind |= *name == "tx_cookie";
         goes_on
     };
-    steering.iter().take_while(up_to_redirected).filter(|(name, _)| *name != "seen")
+    steering.iter().take_while(up_to_the_last).filter(|(name, _)| *name != "seen")
 }
 
 /// All identities of a report, those over everything first and then queue by queue.
@@ -196,7 +196,13 @@ mod tests {
         };
         Stats {
             interface_counters: values(&[("rx_packets", 100)]),
-            steering: values(&[("seen", 100), ("pass_not_ip", 10), ("redirected", 90), ("syn_buckets", 7)]),
+            steering: values(&[
+                ("seen", 100),
+                ("pass_not_ip", 8),
+                ("redirected", 90),
+                ("tx_cookie", 2),
+                ("syn_buckets", 7),
+            ]),
             workers: vec![WorkerReport { queue: 3, core: None, figures }],
             ..Stats::default()
         }

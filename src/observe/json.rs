@@ -34,6 +34,7 @@ mod tests {
             "total",
             "interface_counters",
             "steering",
+            "syn_xdp",
             "ledgers",
             "identities",
             "setting",

@@ -111,6 +111,10 @@ fn about_the_way_in(stats: &Stats, families: &mut Families) {
     });
     let others = stats.steering.iter().filter(|(name, _)| outcomes.get(name).is_none());
     families.counters("steering", &others.map(|(name, count)| (name.to_owned(), count)).collect(), &[]);
+    let help = "1 while the steering program answers SYNs with cookies.";
+    families.gauge("handfast_syn_xdp", help, &[], number(u64::from(stats.syn_xdp.on)));
+    let help = "Times that the steering program began to answer SYNs.";
+    families.counter("handfast_syn_xdp_switched_on_total", help, &[], number(stats.syn_xdp.switched_on));
     for identity in &stats.identities {
         let queue = identity.queue.map(|queue| queue.to_string()).unwrap_or_default();
         let labels: Labels<'_> = &[("identity", &identity.name), ("queue", &queue)];

@@ -243,6 +243,16 @@ fn clamped(value: i128) -> i64 {
     i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
 }
 
+/// SYNs that the steering program answers instead of the workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct SynXdpReport {
+    /// It does so now.
+    pub on: bool,
+    /// How often that was switched on.
+    pub switched_on: u64,
+}
+
 /// The whole report of a server.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Stats {
@@ -264,6 +274,8 @@ pub struct Stats {
     pub interface_counters: Values,
     /// The steering program's counters.
     pub steering: Values,
+    /// Whether that program answers SYNs.
+    pub syn_xdp: SynXdpReport,
     /// Whether the books balance, over all workers.
     pub ledgers: Ledgers,
     /// The books from the interface to the last frame, equation by equation.
@@ -422,6 +434,7 @@ pub(crate) mod tests {
             total,
             interface_counters: [("rx_packets", 10), ("rx_errors", 0)].into_iter().collect(),
             steering: [("redirected", 6), ("passed", 4)].into_iter().collect(),
+            syn_xdp: SynXdpReport::default(),
             ledgers,
             identities: vec![
                 identity("interface_to_program", None, 2, 4),

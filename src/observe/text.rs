@@ -21,8 +21,9 @@ pub fn ready(stats: &Stats) -> String {
 pub fn stats(stats: &Stats) -> String {
     let Stats { version, interface, mode, .. } = stats;
     let draining = if stats.draining { ", draining: no new connections" } else { "" };
+    let answering = if stats.syn_xdp.on { ", the steering program answers SYNs" } else { "" };
     let mut page = format!(
-        "handfast {version} on {interface} ({}, {}), up {}{draining}\nlistening  {}\n\n",
+        "handfast {version} on {interface} ({}, {}), up {}{draining}{answering}\nlistening  {}\n\n",
         mode.xdp,
         mode.bind,
         span(stats.uptime_s),

@@ -3,6 +3,7 @@
 //! The tests below read the header and fail when the two differ in a constant, a field or a counter. What is not here:
 //! anything that uses the contract.
 
+use std::fmt;
 use std::net::IpAddr;
 
 /// Words of the port map.
@@ -29,6 +30,22 @@ pub const REPLIES: u16 = 4;
 pub const FILTER: u16 = 8;
 /// [`Config::flags`]: SYNs are limited by the prefix of their source.
 pub const SYN_RATE: u16 = 16;
+/// [`Config::flags`]: plain SYNs to endpoints are answered by the program.
+pub const ANSWER: u16 = 32;
+/// [`Config::flags`]: the second element of the map of cookies is in force.
+pub const SECOND_COOKIES: u16 = 64;
+/// [`Config::flags`]: answers leave by a redirect and not by XDP_TX.
+pub const REDIRECT_ANSWERS: u16 = 128;
+/// [`Cookies::flags`]: timestamps may be offered.
+pub const TIMESTAMPS: u32 = 1;
+/// [`Cookies::flags`]: window scaling may be offered.
+pub const WINDOW_SCALE: u32 = 2;
+/// [`Cookies::flags`]: SACK may be permitted.
+pub const SACK_PERMITTED: u32 = 4;
+/// [`Cookies::flags`]: the number of the key's period is odd.
+pub const ODD_PERIOD: u32 = 8;
+/// [`Cookies::flags`]: a TCP checksum may cover the pseudo-header only.
+pub const PARTIAL_CHECKSUMS: u32 = 16;
 /// Value of the prefix filter: take segments from there.
 pub const ALLOW: u8 = 1;
 /// Value of the prefix filter: drop them.
@@ -54,7 +71,8 @@ pub struct EndpointRow {
 pub struct Config {
     /// The interface's MAC address.
     pub mac: [u8; 6],
-    /// [`ANY_MAC`], [`ANY_ADDRESS`], [`REPLIES`], [`FILTER`] and [`SYN_RATE`], or-ed.
+    /// [`ANY_MAC`], [`ANY_ADDRESS`], [`REPLIES`], [`FILTER`], [`SYN_RATE`], [`ANSWER`], [`SECOND_COOKIES`] and
+    /// [`REDIRECT_ANSWERS`], or-ed.
     pub flags: u16,
 }
 
@@ -104,6 +122,28 @@ pub struct Rate {
     pub mask_v6: [u8; 16],
 }
 
+/// `struct steer_cookies`: one of the two values of the map of cookies.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Cookies {
+    /// The 16 bytes of the key as little-endian words.
+    pub key: [u64; 2],
+    /// Where the workers' clock starts, in ns of the monotonic clock.
+    pub origin_ns: u64,
+    /// What is added to their milliseconds for a timestamp.
+    pub timestamp_offset: u32,
+    /// Window of a SYN-ACK.
+    pub window: u16,
+    /// Our MSS over IPv4.
+    pub mss_v4: u16,
+    /// Our MSS over IPv6.
+    pub mss_v6: u16,
+    /// Shift of our window.
+    pub shift: u16,
+    /// [`TIMESTAMPS`], [`WINDOW_SCALE`], [`SACK_PERMITTED`], [`ODD_PERIOD`] and [`PARTIAL_CHECKSUMS`], or-ed.
+    pub flags: u32,
+}
+
 const _: () = assert!(PORT_WORDS * PORTS_PER_WORD == 1 << 16);
 const _: () = assert!(PORTS_PER_WORD * BITS_PER_PORT == 64);
 const _: () = assert!(size_of::<EndpointRow>() == 20);
@@ -111,6 +151,7 @@ const _: () = assert!(size_of::<Config>() == 8 && align_of::<Config>() == 8);
 const _: () = assert!(size_of::<Replies>() == 56);
 const _: () = assert!(size_of::<Source>() == 24);
 const _: () = assert!(size_of::<Rate>() == 48);
+const _: () = assert!(size_of::<Cookies>() == 40);
 
 impl EndpointRow {
     /// The row of an address and port; an IPv4-mapped IPv6 address counts as the IPv4 address that it stands for.
@@ -179,6 +220,30 @@ impl Rate {
     }
 }
 
+impl Cookies {
+    /// The bytes that the kernel takes as the value.
+    pub fn to_bytes(self) -> [u8; size_of::<Self>()] {
+        let mut bytes = [0; size_of::<Self>()];
+        bytes[..8].copy_from_slice(&self.key[0].to_ne_bytes());
+        bytes[8..16].copy_from_slice(&self.key[1].to_ne_bytes());
+        bytes[16..24].copy_from_slice(&self.origin_ns.to_ne_bytes());
+        bytes[24..28].copy_from_slice(&self.timestamp_offset.to_ne_bytes());
+        let numbers = [self.window, self.mss_v4, self.mss_v6, self.shift];
+        for (place, number) in bytes[28..36].chunks_exact_mut(2).zip(numbers) {
+            place.copy_from_slice(&number.to_ne_bytes());
+        }
+        bytes[36..].copy_from_slice(&self.flags.to_ne_bytes());
+        bytes
+    }
+}
+
+/// A key does not print.
+impl fmt::Debug for Cookies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cookies(..)")
+    }
+}
+
 macro_rules! steer_counters {
     ($( $(#[$doc:meta])* $name:ident => $text:literal ),+ $(,)?) => {
         /// `enum steer_counter`: what the steering program counts. Every frame is [`SteerCounter::Seen`] and exactly
@@ -234,8 +299,12 @@ steer_counters! {
     DropDenied => "drop_denied",
     /// Dropped: a SYN for an endpoint, beyond the rate of its source's prefix.
     DropSynRate => "drop_syn_rate",
+    /// Dropped: a SYN for an endpoint with a wrong checksum, while SYNs are answered by the program.
+    DropBadChecksum => "drop_bad_checksum",
     /// Redirected to the AF_XDP socket of the receive queue.
     Redirected => "redirected",
+    /// Transmitted: a SYN for an endpoint, turned into a SYN-ACK with a cookie.
+    TxCookie => "tx_cookie",
     /// Not frames: buckets made for source prefixes. Beyond those that there is room for, each took another's place.
     SynBuckets => "syn_buckets",
     /// Not an outcome: SYNs that got through because no bucket could be made for their prefix.
@@ -357,6 +426,14 @@ mod tests {
             ("STEER_ALLOW", u64::from(ALLOW)),
             ("STEER_DENY", u64::from(DENY)),
             ("STEER_SOURCE_BITS", u64::from(SOURCE_BITS)),
+            ("STEER_ANSWER", u64::from(ANSWER)),
+            ("STEER_SECOND_COOKIES", u64::from(SECOND_COOKIES)),
+            ("STEER_REDIRECT_ANSWERS", u64::from(REDIRECT_ANSWERS)),
+            ("STEER_TIMESTAMPS", u64::from(TIMESTAMPS)),
+            ("STEER_WINDOW_SCALE", u64::from(WINDOW_SCALE)),
+            ("STEER_SACK_PERMITTED", u64::from(SACK_PERMITTED)),
+            ("STEER_ODD_PERIOD", u64::from(ODD_PERIOD)),
+            ("STEER_PARTIAL_CHECKSUMS", u64::from(PARTIAL_CHECKSUMS)),
         ];
         assert_eq!(defines(), mine.map(|(name, value)| (name.to_owned(), value)).into());
     }
@@ -420,9 +497,37 @@ mod tests {
     }
 
     #[test]
+    fn the_layout_of_cookies_is_that_of_the_header() {
+        let cookies = [
+            ("key".to_owned(), offset_of!(Cookies, key), 16),
+            ("origin_ns".to_owned(), offset_of!(Cookies, origin_ns), 8),
+            ("timestamp_offset".to_owned(), offset_of!(Cookies, timestamp_offset), 4),
+            ("window".to_owned(), offset_of!(Cookies, window), 2),
+            ("mss_v4".to_owned(), offset_of!(Cookies, mss_v4), 2),
+            ("mss_v6".to_owned(), offset_of!(Cookies, mss_v6), 2),
+            ("shift".to_owned(), offset_of!(Cookies, shift), 2),
+            ("flags".to_owned(), offset_of!(Cookies, flags), 4),
+        ];
+        assert_eq!(fields("steer_cookies"), cookies);
+        let (key, shift, flags) = ([1, 2], 7, 8);
+        let bytes = Cookies { key, origin_ns: 3, timestamp_offset: 4, window: 5, mss_v4: 6, mss_v6: 9, shift, flags };
+        let bytes = bytes.to_bytes();
+        let half = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
+        assert_eq!([28, 30, 32, 34].map(half), [5, 6, 9, 7]);
+        assert_eq!(
+            (bytes[8..16].to_vec(), bytes[16..24].to_vec()),
+            (2_u64.to_ne_bytes().into(), 3_u64.to_ne_bytes().into())
+        );
+        assert_eq!(
+            (bytes[24..28].to_vec(), bytes[36..].to_vec()),
+            (4_u32.to_ne_bytes().into(), 8_u32.to_ne_bytes().into())
+        );
+    }
+
+    #[test]
     fn outcomes_stand_together_between_seen_and_the_rest() {
         let kinds: Vec<bool> = SteerCounter::ALL.iter().map(|counter| counter.is_outcome()).collect();
-        let (first, last) = (SteerCounter::PassNotIp as usize, SteerCounter::Redirected as usize);
+        let (first, last) = (SteerCounter::PassNotIp as usize, SteerCounter::TxCookie as usize);
         assert!(kinds.iter().enumerate().all(|(i, outcome)| *outcome == (first..=last).contains(&i)), "{kinds:?}");
     }
 

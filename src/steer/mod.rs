@@ -1,7 +1,7 @@
 //! Steering: loads bpf/steer.bpf.c, attaches it to an interface, and keeps its maps.
 //!
 //! [`Steering`] owns the loaded program, its maps and the link to the interface. [`contract`] mirrors bpf/contract.h,
-//! [`endpoints`], [`replies`], [`filter`] and [`syn_rate`] decide what the maps hold, [`attach`] makes the link. What is not
+//! [`endpoints`], [`replies`], [`filter`], [`syn_rate`] and [`cookies`] decide what the maps hold, [`attach`] makes the link. What is not
 //! here: frames, per-flow TCP state, the AF_XDP sockets themselves (they arrive as descriptors), and threads; all of this is
 //! the control path.
 
@@ -9,6 +9,7 @@
 
 pub mod attach;
 pub mod contract;
+pub mod cookies;
 pub mod endpoints;
 pub mod error;
 pub mod filter;
@@ -18,6 +19,7 @@ pub mod syn_rate;
 
 pub use attach::{AttachMode, Attached, DriverFeatures, Interface, Occupant, XdpMode, driver_features, occupant};
 pub use contract::{SteerCounter, SteerCounters};
+pub use cookies::{SynAnswers, TimestampClock};
 pub use endpoints::Endpoint;
 pub use error::SteerError;
 pub use filter::{Rule, SourceFilter};
@@ -26,7 +28,9 @@ pub use replies::ReplyFilter;
 pub use syn_rate::SynRate;
 
 use attach::XdpLink;
-use contract::{ALLOW, ANY_ADDRESS, ANY_MAC, Config, DENY, FILTER, REPLIES, SYN_RATE};
+use contract::{
+    ALLOW, ANSWER, ANY_ADDRESS, ANY_MAC, Config, DENY, FILTER, REDIRECT_ANSWERS, REPLIES, SECOND_COOKIES, SYN_RATE,
+};
 use endpoints::{Image, Step};
 use filter::{FilterStep, MAX_PREFIXES};
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, ProgramMut};
@@ -96,6 +100,7 @@ struct Maps {
     counters: MapHandle,
     prefixes: MapHandle,
     rates: MapHandle,
+    cookies: MapHandle,
 }
 
 impl Steering {
@@ -234,6 +239,38 @@ impl Steering {
         self.switch(SYN_RATE, true)
     }
 
+    /// Has SYNs be answered this way from now on, if they are answered by the program at all. The element of the map that is
+    /// not in force is written, and then put in force: each answer is made by the old way or by the new one.
+    ///
+    /// # Errors
+    ///
+    /// [`SteerError::Map`]; the old way is then still in force.
+    pub fn set_answers(&mut self, answers: &SynAnswers) -> Result<(), SteerError> {
+        let second = self.flags & SECOND_COOKIES == 0;
+        let written = self.maps.cookies.update(&u32::from(second).to_ne_bytes(), &answers.0.to_bytes(), MapFlags::ANY);
+        written.map_err(|cause| SteerError::Map { tried: "changing how SYNs are answered".to_owned(), cause })?;
+        self.switch(SECOND_COOKIES, second)
+    }
+
+    /// Has answers leave by a redirect to their interface, or by XDP_TX. Out of a veth only the former arrives, if its other
+    /// end has no XDP program.
+    ///
+    /// # Errors
+    ///
+    /// [`SteerError::Map`]; nothing is changed then.
+    pub fn redirect_answers(&mut self, redirect: bool) -> Result<(), SteerError> {
+        self.switch(REDIRECT_ANSWERS, redirect)
+    }
+
+    /// Has plain SYNs to endpoints be answered by the program, as [`Steering::set_answers`] said, or be handed to the sockets.
+    ///
+    /// # Errors
+    ///
+    /// [`SteerError::Map`]; nothing is changed then.
+    pub fn answer_syns(&mut self, on: bool) -> Result<(), SteerError> {
+        self.switch(ANSWER, on)
+    }
+
     /// Sets or clears a flag of the configuration word.
     fn switch(&mut self, flag: u16, on: bool) -> Result<(), SteerError> {
         let flags = if on { self.flags | flag } else { self.flags & !flag };
@@ -354,6 +391,7 @@ impl Maps {
             counters: map("counters")?,
             prefixes: map("prefixes")?,
             rates: map("rates")?,
+            cookies: map("cookies")?,
         })
     }
 }

@@ -40,6 +40,8 @@ pub enum Command {
     TcpConfig(TcpConfig),
     /// Make and judge SYN cookies with these keys from now on.
     CookieKeys(Keys),
+    /// The steering program sends cookies made with these keys, or no more.
+    CookiesElsewhere(bool),
     /// Copy out flows.
     Flows(FlowQuery),
 }

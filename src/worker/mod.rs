@@ -237,6 +237,7 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
             }
             Command::TcpConfig(tcp) => self.engine.set_tcp_config(tcp, now),
             Command::CookieKeys(keys) => self.engine.set_cookie_keys(keys),
+            Command::CookiesElsewhere(elsewhere) => self.engine.set_cookies_elsewhere(elsewhere, now),
             Command::Flows(query) => self.continue_query(query, now),
         }
         true

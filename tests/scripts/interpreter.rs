@@ -5,8 +5,9 @@ use handfast::engine::{Engine, EngineConfig, Secrets, TIMER_BUDGET};
 use handfast::flow::FlowId;
 use handfast::service::{AnyService, Close, Discard, Http};
 use handfast::stats::ledger::{flows_unaccounted, frames_unaccounted};
+use handfast::tcp::Env;
 use handfast::tcp::config::{HalfOpenFull, SynCookies, TcpConfig};
-use handfast::tcp::cookie::{Key, Keys};
+use handfast::tcp::cookie::{self, Key, Keys};
 use handfast::tcp::syn_sent::ActiveOpen;
 use handfast::time::{NANOS_PER_TICK, Now};
 use handfast::verdict::Verdict;
@@ -67,6 +68,8 @@ struct World {
     verdict: Option<Verdict>,
     /// The connection that the user opened last.
     flow: Option<FlowId>,
+    /// The period whose keys the engine has.
+    period: u64,
 }
 
 /// Runs a script; the error names the line.
@@ -197,6 +200,7 @@ impl World {
             said: VecDeque::new(),
             verdict: None,
             flow: None,
+            period: 0,
         }
     }
 
@@ -212,9 +216,11 @@ impl World {
                 Ok(())
             }
             "keys" => {
-                self.engine.set_cookie_keys(keys(parse_number(rest)?));
+                self.period = parse_number(rest)?;
+                self.engine.set_cookie_keys(keys(self.period));
                 Ok(())
             }
+            "xdp" => self.steering_program(rest),
             "reload" => self.reload(rest),
             "event" => self.user_hears(rest),
             "open" => self.user_opens(rest),
@@ -239,8 +245,36 @@ impl World {
         }
     }
 
+    /// The steering program answers SYNs, does so no more, or answers one.
+    fn steering_program(&mut self, rest: &str) -> Outcome<()> {
+        match rest {
+            "on" => self.engine.set_cookies_elsewhere(true, self.now),
+            "off" => self.engine.set_cookies_elsewhere(false, self.now),
+            syn => {
+                let (frame, len) = self.frame_of_peer(syn)?;
+                let syn = parse(&frame[..len], PartialChecksums::Refuse).map_err(|e| format!("{e:?}"))?;
+                let env = Env { config: &self.setup.tcp, now: self.now.tick(), tsval: self.now.tick().0 };
+                self.iss = Some(cookie::syn_ack(&syn, &keys(self.period), env).seq);
+            }
+        }
+        Ok(())
+    }
+
     fn peer_says(&mut self, rest: &str) -> Outcome<()> {
         self.silence()?;
+        let (mut frame, len) = self.frame_of_peer(rest)?;
+        self.engine.stage(&frame[..len]);
+        let verdict = self.engine.commit(0, &mut frame, self.now);
+        self.engine.end_burst();
+        self.verdict = Some(verdict);
+        if let Verdict::Transmit { len } = verdict {
+            self.hear(&frame[..len])?;
+        }
+        self.emit()
+    }
+
+    /// A frame of the peer's in a buffer with room for an answer, and its length.
+    fn frame_of_peer(&mut self, rest: &str) -> Outcome<(Vec<u8>, usize)> {
         let line = Line::read(rest)?;
         let port = line.number("port")?.unwrap_or(80);
         let peer = line.number("peer")?.unwrap_or(40_000);
@@ -257,14 +291,7 @@ impl World {
         let to = Addressing { dst_mac: ENGINE_MAC, src_mac: PEER_MAC, tags: self.tags, tuple: self.tuple.reversed() };
         let mut frame = vec![0; FRAME_ROOM];
         let len = write(&mut frame, &to, &reply, |out| out.copy_from_slice(&payload));
-        self.engine.stage(&frame[..len]);
-        let verdict = self.engine.commit(0, &mut frame, self.now);
-        self.engine.end_burst();
-        self.verdict = Some(verdict);
-        if let Verdict::Transmit { len } = verdict {
-            self.hear(&frame[..len])?;
-        }
-        self.emit()
+        Ok((frame, len))
     }
 
     /// OPEN by the user: actively, with the service of the first listener.

@@ -18,6 +18,8 @@
 //! count challenge_acks=1            counters, since the start
 //! drain                             the operator drains the server
 //! keys 7                            the engine gets the keys of SYN cookies in that period; without, it sends none
+//! xdp on                            the steering program answers SYNs, and hands on what comes back; off, and it does no more
+//! xdp SYN seq=0                     it answers this one, with a cookie; seq and ack count from its ISN from now on
 //! reload half_open_limit=5          the operator changes fields of TcpConfig
 //! open port=5000                    the engine opens a connection from that port; its SYN must follow. seq counts from its ISN
 //! event Established                 the next event that the user hears of: Received(5), Finished, Ended(Closed), none

@@ -30,6 +30,7 @@ mod neighbours;
 mod queues;
 mod refusals;
 mod sources;
+mod tier;
 
 /// What the names of these tests' labs start with.
 const LAB: &str = "hfee";

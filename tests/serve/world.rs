@@ -272,7 +272,7 @@ impl<'a> Serve<'a> {
     }
 
     /// Waits until the books say what `done` asks for, and returns them.
-    pub fn stats_when(&self, what: &str, done: impl Fn(&Stats) -> bool) -> Stats {
+    pub fn stats_when(&self, what: &str, mut done: impl FnMut(&Stats) -> bool) -> Stats {
         let mut last = self.stats();
         let start = Instant::now();
         while !done(&last) {

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 const HOLD: &str = "HANDFAST_TEST_HOLD_IFINDEX";
 
 /// Two network namespaces joined by a veth pair: `near` with 198.51.100.1, `far` with 198.51.100.2. Gone when dropped.
-struct Lab {
+pub struct Lab {
     near: String,
-    far: String,
+    pub far: String,
 }
 
 /// Runs `ip` with these words.
@@ -28,7 +28,7 @@ fn ip(words: &str) {
 
 impl Lab {
     /// `test` keeps labs of tests that run at the same time apart.
-    fn new(test: &str) -> Self {
+    pub fn new(test: &str) -> Self {
         let name = |end: &str| format!("hfst-{}-{test}-{end}", std::process::id());
         let lab = Self { near: name("n"), far: name("f") };
         let (near, far) = (&lab.near, &lab.far);
@@ -43,7 +43,7 @@ impl Lab {
     }
 
     /// Runs `work` on a thread inside a namespace.
-    fn inside<T: Send>(&self, namespace: &str, work: impl FnOnce() -> T + Send) -> T {
+    pub fn inside<T: Send>(&self, namespace: &str, work: impl FnOnce() -> T + Send) -> T {
         let path = File::open(format!("/run/netns/{namespace}")).expect("the namespace is there");
         let enter = || move_into_link_name_space(path.as_fd(), Some(LinkNameSpaceType::Network)).expect("may enter it");
         std::thread::scope(|scope| {
@@ -56,8 +56,8 @@ impl Lab {
     }
 
     /// Runs `work` in the near namespace with the interface index of its end of the pair.
-    fn near<T: Send>(&self, work: impl FnOnce(u32) -> T + Send) -> T {
-        self.inside(&self.near, || work(near_index()))
+    pub fn near<T: Send>(&self, work: impl FnOnce(u32) -> T + Send) -> T {
+        self.inside(&self.near, || work(index_of("near0")))
     }
 }
 
@@ -70,9 +70,9 @@ impl Drop for Lab {
     }
 }
 
-/// The index of `near0` in this thread's namespace.
-fn near_index() -> u32 {
-    let output = Command::new("ip").args(["-o", "link", "show", "near0"]).output().expect("iproute2 is installed");
+/// The index of an interface in this thread's namespace.
+pub fn index_of(interface: &str) -> u32 {
+    let output = Command::new("ip").args(["-o", "link", "show", interface]).output().expect("iproute2 is installed");
     let line = String::from_utf8(output.stdout).expect("text");
     line.split(':').next().and_then(|index| index.parse().ok()).expect("a line that starts with the index")
 }

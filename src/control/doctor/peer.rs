@@ -26,6 +26,8 @@ pub struct Peer {
     pub namespace: Option<PathBuf>,
     /// Its MTU in bytes.
     pub mtu: u32,
+    /// True if it has an XDP program in native mode.
+    pub xdp: bool,
     /// The transmit queues that it uses; why that cannot be told.
     pub tx_queues: Result<u32, String>,
     /// Its offloads; why they cannot be told.
@@ -65,7 +67,8 @@ fn ask(index: u32, namespace: Option<PathBuf>) -> Result<Peer, String> {
     let link = Link::query(&name).map_err(|error| format!("the peer {name} cannot be asked about: {error}"))?;
     let link = link.ok_or_else(|| format!("the peer {name} is going away"))?;
     let (tx_queues, offloads) = (ethtool::tx_queues(&name), Offloads::ask(&name));
-    Ok(Peer { name, namespace, mtu: link.mtu, tx_queues, offloads })
+    let xdp = link.xdp.is_some_and(|program| program.mode == "native");
+    Ok(Peer { name, namespace, mtu: link.mtu, xdp, tx_queues, offloads })
 }
 
 /// A file that stands for the network namespace with this id.
@@ -99,6 +102,7 @@ mod tests {
             name: "hf1".into(),
             namespace: namespace.map(PathBuf::from),
             mtu: 1500,
+            xdp: false,
             tx_queues: Ok(1),
             offloads: Ok(Offloads::default()),
         }

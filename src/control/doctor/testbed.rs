@@ -80,6 +80,7 @@ pub fn veth() -> Bench {
         name: "hf1".into(),
         namespace: Some("/var/run/netns/lab".into()),
         mtu: 1500,
+        xdp: false,
         tx_queues: Ok(2),
         offloads: Ok(offloads),
     };

@@ -2,7 +2,7 @@
 
 use super::{Access, Key, Kind, Table, number, parsed};
 use crate::control::config::Config;
-use crate::control::values::Count;
+use crate::control::values::{Count, SynXdp};
 use crate::steer::Prefix;
 use crate::steer::syn_rate::MAX_SYN_RATE;
 
@@ -85,5 +85,35 @@ pub(super) const SYN_RATE_PREFIX_V6: Key = steering(
             Ok(())
         },
         show: |config: &Config| config.syn_rate.prefix_v6.to_string(),
+    },
+);
+
+pub(super) const SYN_XDP: Key = steering(
+    "syn-xdp",
+    Kind::Text,
+    "WHEN",
+    "Answer SYNs with cookies in the steering program, before they take a worker's time: auto (during a flood, see \
+     --syn-xdp-at), always, or never",
+    Access {
+        set: |config, text| {
+            config.syn_xdp = parsed::<SynXdp>(text)?;
+            Ok(())
+        },
+        show: |config: &Config| config.syn_xdp.to_string(),
+    },
+);
+
+pub(super) const SYN_XDP_AT: Key = steering(
+    "syn-xdp-at",
+    Kind::Number,
+    "N",
+    "SYNs answered with a cookie in a second, over all queues, from which on the steering program answers them; below half of \
+     that for 5 s, the workers do again. 0 is never",
+    Access {
+        set: |config, text| {
+            config.syn_xdp_at = number(text, 0..=u32::MAX as u64)?;
+            Ok(())
+        },
+        show: |config: &Config| Count(config.syn_xdp_at.into()).to_string(),
     },
 );

@@ -1,0 +1,100 @@
+//! How the steering program answers SYNs with cookies, as its map has it.
+//!
+//! What a SYN-ACK offers is not decided here once more: a SYN that offers everything is answered by `tcp::cookie`, and what that
+//! SYN-ACK carries is what the program is told. What is not here: when SYNs are answered, and where the keys come from.
+
+use super::contract::{Cookies, ODD_PERIOD, PARTIAL_CHECKSUMS, SACK_PERMITTED, TIMESTAMPS, WINDOW_SCALE};
+use crate::tcp::Env;
+use crate::tcp::config::TcpConfig;
+use crate::tcp::cookie::{self, Keys};
+use crate::time::Tick;
+use crate::wire::ether::VlanTags;
+use crate::wire::options::Options;
+use crate::wire::parse::PartialChecksums;
+use crate::wire::segment::{Control, Segment};
+use crate::wire::seq::SeqNum;
+use crate::wire::tuple::FourTuple;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The clock that workers take their timestamps from, as the program can read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimestampClock {
+    /// Where it starts, in ns of CLOCK_MONOTONIC.
+    pub origin_ns: u64,
+    /// What is added to its milliseconds.
+    pub offset: u32,
+}
+
+/// How SYNs are answered: with which key and with what offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SynAnswers(pub(super) Cookies);
+
+impl SynAnswers {
+    /// Answers as a worker with these keys and this configuration gives them.
+    pub fn new(keys: &Keys, config: &TcpConfig, partial: PartialChecksums, clock: TimestampClock) -> Self {
+        let (v4, v6) =
+            (offered(Ipv4Addr::LOCALHOST.into(), keys, config), offered(Ipv6Addr::LOCALHOST.into(), keys, config));
+        let [low, high] = [0, 8].map(|at| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&keys.current.0[at..at + 8]);
+            u64::from_le_bytes(word)
+        });
+        let options = v4.options;
+        let flags = [
+            (options.timestamps.is_some(), TIMESTAMPS),
+            (options.window_scale.is_some(), WINDOW_SCALE),
+            (options.sack_permitted, SACK_PERMITTED),
+            (keys.parity, ODD_PERIOD),
+            (partial == PartialChecksums::Accept, PARTIAL_CHECKSUMS),
+        ];
+        Self(Cookies {
+            key: [low, high],
+            origin_ns: clock.origin_ns,
+            timestamp_offset: clock.offset,
+            window: v4.window,
+            mss_v4: options.mss.unwrap_or_default(),
+            mss_v6: v6.options.mss.unwrap_or_default(),
+            shift: options.window_scale.unwrap_or_default().into(),
+            flags: flags.into_iter().filter(|(on, _)| *on).map(|(_, flag)| flag).sum(),
+        })
+    }
+}
+
+/// The SYN-ACK for a SYN that offers everything.
+fn offered(addr: std::net::IpAddr, keys: &Keys, config: &TcpConfig) -> crate::wire::reply::Reply {
+    let syn = Segment {
+        tuple: FourTuple::new(SocketAddr::new(addr, 1), SocketAddr::new(addr, 2)),
+        seq: SeqNum(0),
+        ack: SeqNum(0),
+        control: Control::SYN,
+        window: 0,
+        options: Options { mss: Some(u16::MAX), window_scale: Some(0), sack_permitted: true, timestamps: Some((0, 0)) },
+        payload_at: 0,
+        payload_len: 0,
+        src_mac: [0; 6],
+        dst_mac: [0; 6],
+        tags: VlanTags::default(),
+        partial_checksum: false,
+    };
+    cookie::syn_ack(&syn, keys, Env { config, now: Tick(0), tsval: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::cookie::Key;
+
+    #[test]
+    fn what_is_switched_off_is_not_offered() {
+        let keys = Keys { current: Key([1; 16]), previous: None, parity: true };
+        let all = TcpConfig::default();
+        let none = TcpConfig { timestamps: false, window_scaling: false, sack_permitted: false, ..all.clone() };
+        let row = |config: &TcpConfig, partial| SynAnswers::new(&keys, config, partial, TimestampClock::default()).0;
+        let offers = TIMESTAMPS | WINDOW_SCALE | SACK_PERMITTED;
+        let with = row(&all, PartialChecksums::Accept);
+        assert_eq!(with.flags, offers | ODD_PERIOD | PARTIAL_CHECKSUMS);
+        assert_eq!((with.mss_v4, with.mss_v6, with.window, with.shift), (1460, 1440, 65_535, 3));
+        let without = row(&none, PartialChecksums::Refuse);
+        assert_eq!((without.flags, without.shift), (ODD_PERIOD, 0));
+    }
+}
