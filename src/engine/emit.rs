@@ -89,7 +89,7 @@ impl Engine {
 
     /// Counts a turn whose timer budget was used up, if a timer is left that is due.
     pub fn note_timers_left(&mut self, now: Now) {
-        let left = self.wheel.next_due().is_some_and(|due| now.tick().at_or_after(due));
+        let left = self.wheel.is_due(now.tick());
         self.counters.timer_budget_exhausted += u64::from(left);
     }
 

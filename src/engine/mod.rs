@@ -361,7 +361,7 @@ impl Engine {
 
     /// True if [`Engine::emit`] has something to look at.
     pub fn has_due(&self, now: Now) -> bool {
-        self.next_due(now.tick()).is_some_and(|due| now.tick().at_or_after(due))
+        !self.ready.is_empty() || self.wheel.is_due(now.tick())
     }
 
     /// Lets the timers follow the time while none is due (see [`Wheel::follow`]), and cookies be switched off again.

@@ -184,6 +184,22 @@ fn data(pointer: &str, exact: &str, shown: &str) -> String {
 
 /// The style sheet.
 fn styles() -> String {
+    colours() + SHEET
+}
+
+/// The style sheet of a chart that is a file of its own: without what decides between the sizes of a chart in a page.
+pub(super) fn picture_styles() -> String {
+    let of_charts = SHEET.lines().filter(|rule| rule.starts_with("svg text") || rule.starts_with("svg ."));
+    let mut css =
+        colours() + "svg{background:var(--ground);font-family:system-ui,'Segoe UI',Roboto,Arial,sans-serif}\n";
+    for rule in of_charts {
+        let _ = writeln!(css, "{rule}");
+    }
+    css
+}
+
+/// The colours on light and on dark ground.
+fn colours() -> String {
     let variables = |shade: usize| {
         let mut text = format!("--ground:{};", GROUND[shade]);
         for colour in Colour::ALL {
@@ -200,7 +216,6 @@ fn styles() -> String {
     for colour in Colour::ALL {
         let _ = writeln!(css, ".{0}{{--c:var(--{0})}}", colour.class());
     }
-    css.push_str(SHEET);
     css
 }
 

@@ -133,6 +133,11 @@ impl Wheel {
         self.first_used_from(start).map(|bucket| self.current + (bucket.wrapping_sub(start) & MASK))
     }
 
+    /// True if a timer expires at or before `now`. Within one tick the answer is there without a search.
+    pub fn is_due(&self, now: Tick) -> bool {
+        !self.current.at_or_after(now + 1) && self.next_due().is_some_and(|due| now.at_or_after(due))
+    }
+
     /// Advances over empty buckets up to and including `now`; returns the first one in use.
     fn next_used(&mut self, now: Tick) -> Option<u32> {
         if self.current.at_or_after(now + 1) {

@@ -73,7 +73,7 @@ fn fix_ipv4_checksum(frame: &mut [u8]) {
 /// Makes the checksums of an untagged frame right again, as far as its lengths make sense.
 fn fix_checksums(frame: &mut [u8], v6: bool) {
     let tcp_at = if v6 { 54 } else { 34 };
-    if !v6 {
+    if !v6 && 14 + usize::from(frame[14] & 15) * 4 <= frame.len() && frame[14] & 15 >= 5 {
         fix_ipv4_checksum(frame);
     }
     let tcp_len = if v6 { be(frame, 18) } else { be(frame, 16).wrapping_sub(20) };

@@ -45,6 +45,13 @@ fn both(title: &str, summary: &str, draw: impl Fn(Size) -> (f64, String)) -> Str
     SIZES.map(one).concat()
 }
 
+/// The wide one of a chart's two pictures as a file of its own.
+pub fn file(svg: &str) -> String {
+    let wide = svg.split_inclusive("</svg>\n").next().unwrap_or_default();
+    let styled = format!("<style>\n{}</style>\n<title>", super::page::picture_styles());
+    wide.replacen("<svg ", "<svg xmlns=\"http://www.w3.org/2000/svg\" ", 1).replacen("<title>", &styled, 1)
+}
+
 /// How wide a text is drawn, at most, in pixels. Only the browser knows which font it has: this has room for DejaVu Sans, the
 /// widest of the usual ones.
 fn width_of(text: &str) -> f64 {
@@ -112,6 +119,14 @@ mod tests {
         );
         assert!(svg.contains("<svg class=\"narrow\" viewBox=\"0 0 360 180\""));
         assert_eq!(svg.matches("<title>a &lt; b</title>").count(), 2);
+    }
+
+    #[test]
+    fn a_chart_can_be_a_file_with_its_own_styles() {
+        let svg = file(&both("title", "summary", |_| (10.0, "<path class=\"stroke\"/>\n".to_owned())));
+        assert!(svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"wide\""), "{svg}");
+        assert_eq!((svg.matches("<svg").count(), svg.matches("</svg>").count()), (1, 1));
+        assert!(svg.contains("svg .stroke{") && !svg.contains("display:none"), "{svg}");
     }
 
     #[test]
