@@ -22,8 +22,10 @@ pub enum Defender {
     Tables,
     /// handfast serve as it is by default: cookies under pressure
     Auto,
-    /// handfast serve; cookies for every SYN
+    /// handfast serve; cookies for every SYN, in the workers
     Cookies,
+    /// handfast serve; cookies for every SYN, in the steering program
+    Xdp,
 }
 
 /// Who keeps half-open connections.
@@ -70,34 +72,41 @@ const KERNEL_COOKIES: Definition = Definition {
 
 const TABLES: Definition = Definition {
     name: "handfast tables",
-    about: "handfast serve --syn-cookies never: a half-open connection for each SYN, up to --half-open-limit",
+    about: "handfast serve --syn-cookies never --syn-xdp never: a half-open connection for each SYN, up to --half-open-limit",
     settings: &[],
     keeper: Keeper::Handfast,
-    serve: "--syn-cookies never",
+    serve: "--syn-cookies never --syn-xdp never",
     mode: None,
 };
 
 const AUTO: Definition = Definition {
     name: "handfast auto",
-    about: "handfast serve --syn-cookies auto, its default: a cookie for a SYN under pressure",
-    serve: "--syn-cookies auto",
+    about: "handfast serve as it is by default: cookies under pressure, from the workers or the steering program",
+    serve: "--syn-cookies auto --syn-xdp auto",
     ..TABLES
 };
 
 const COOKIES: Definition = Definition {
     name: "handfast cookies",
-    about: "handfast serve --syn-cookies always: a cookie for every SYN",
-    serve: "--syn-cookies always",
+    about: "handfast serve --syn-cookies always --syn-xdp never: a cookie for every SYN, from the worker",
+    serve: "--syn-cookies always --syn-xdp never",
+    ..TABLES
+};
+
+const XDP: Definition = Definition {
+    name: "handfast XDP",
+    about: "handfast serve --syn-cookies always --syn-xdp always: a cookie for every SYN, from the steering program",
+    serve: "--syn-cookies always --syn-xdp always",
     ..TABLES
 };
 
 impl Defender {
     /// All of them, in the order in which they have their turns.
-    pub const ALL: [Defender; 5] =
-        [Defender::Kernel, Defender::KernelCookies, Defender::Tables, Defender::Auto, Defender::Cookies];
+    pub const ALL: [Defender; 6] =
+        [Defender::Kernel, Defender::KernelCookies, Defender::Tables, Defender::Auto, Defender::Cookies, Defender::Xdp];
 
     /// Their names on the command line.
-    pub(super) const NAMES: [&str; 5] = ["kernel", "kernel-cookies", "tables", "auto", "cookies"];
+    pub(super) const NAMES: [&str; 6] = ["kernel", "kernel-cookies", "tables", "auto", "cookies", "xdp"];
 
     /// What it is made of.
     pub(super) fn definition(self) -> Definition {
@@ -107,6 +116,7 @@ impl Defender {
             Defender::Tables => TABLES,
             Defender::Auto => AUTO,
             Defender::Cookies => COOKIES,
+            Defender::Xdp => XDP,
         }
     }
 }

@@ -38,7 +38,7 @@ use crate::observe::json;
 use contender::Defender;
 use honest::TIMEOUT;
 use measure::{Bench, peak};
-use report::{DefenceReport, peaks};
+use report::{DefenceReport, peaks, remarks};
 use step::Step;
 
 /// Honest connections a second at most: the generator is to have time to spare beside a flood.
@@ -162,6 +162,7 @@ pub fn defend(
         at_full.push(bench.reflector()?);
     }
     wire.down()?;
+    let notes = [WHO_PAYS, HONEST_PATH].map(str::to_owned).into_iter().chain(remarks(&contenders)).collect();
     Ok(DefenceReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         date,
@@ -172,7 +173,7 @@ pub fn defend(
         honest_timeout_s: Duration::from_millis(TIMEOUT.0).as_secs_f64(),
         peaks: peaks(at_full, Defender::KernelCookies.definition().name),
         contenders,
-        notes: vec![WHO_PAYS.to_owned(), HONEST_PATH.to_owned()],
+        notes,
     })
 }
 

@@ -149,6 +149,24 @@ pub(super) fn peaks(mut peaks: Vec<Peak>, kernel_cookies: &str) -> Vec<Peak> {
     peaks
 }
 
+/// How busy the server's core is at most without a flood, in percent, if nobody else uses it.
+const QUIET_CORE_PERCENT: f64 = 30.0;
+
+/// What is to be known about the contenders' figures: where others had the server's core.
+pub(super) fn remarks(contenders: &[DefenderReport]) -> Vec<String> {
+    let is_disturbed = |contender: &&DefenderReport| {
+        contender.steps.iter().any(|step| step.flood == "0" && step.server_core_percent > QUIET_CORE_PERCENT)
+    };
+    let disturbed: Vec<&str> = contenders.iter().filter(is_disturbed).map(|one| one.name.as_str()).collect();
+    if disturbed.is_empty() {
+        return Vec::new();
+    }
+    vec![format!(
+        "Other programs had the server's core while there was no flood: {}. Their figures say little; measure again",
+        disturbed.join(", ")
+    )]
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -226,6 +244,15 @@ pub(super) mod tests {
         assert_eq!((peaks[0].over_kernel_cookies, peaks[2].over_kernel_cookies), (Some(0.2), Some(4.0)));
         assert_eq!((peaks[0].over_reflector, peaks[2].over_reflector), (Some(0.05), Some(1.0)));
         assert_eq!(super::peaks(vec![Peak::default()], "kernel cookies")[0].over_kernel_cookies, None);
+    }
+
+    #[test]
+    fn a_core_that_is_busy_without_a_flood_is_remarked() {
+        let mut contenders = example().contenders;
+        contenders.iter_mut().for_each(|one| one.steps[0].server_core_percent = 3.0);
+        assert_eq!(remarks(&contenders), [""; 0]);
+        contenders[1].steps[0].server_core_percent = 99.0;
+        assert!(remarks(&contenders)[0].contains("no flood: handfast tables."), "{:?}", remarks(&contenders));
     }
 
     #[test]
