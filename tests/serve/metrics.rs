@@ -1,6 +1,7 @@
 //! The metrics of a running server: what another parser reads out of them is what `stats` says, and the books balance from
 //! the interface to the last frame.
 
+use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
@@ -135,10 +136,15 @@ fn the_books_hold_while_frames_are_under_way_and_to_the_frame_at_the_end() {
                 world.drive_all(&ClientsArgs { connections: 20_000, ..ClientsArgs::new(server(V4, 7000)) });
             });
             let mut looks = 0;
+            // The two sides are read one after another, and the tolerance estimates what happens between: a reader that lost its core
+            // there sees more. What is only under way is there at the next look; what is missing stays missing.
+            let mut in_a_row: HashMap<String, u32> = HashMap::new();
             while !clients.is_finished() {
-                let stats = serve.stats();
-                let broken: Vec<_> = stats.identities.iter().filter(|identity| !identity.holds()).collect();
-                assert!(broken.is_empty(), "{mode}: {broken:?}");
+                for identity in &serve.stats().identities {
+                    let broken = in_a_row.entry(format!("{} {:?}", identity.name, identity.queue)).or_default();
+                    *broken = if identity.holds() { 0 } else { *broken + 1 };
+                    assert!(*broken < 3, "{mode}: {identity:?}");
+                }
                 looks += 1;
             }
             clients.join().unwrap();
