@@ -88,11 +88,7 @@ struct {
 
 static __always_inline const struct generate_config *settings(void)
 {
-	/* The loader changes the values that the compiler sees, so it must not see them. */
-	const struct generate_config *hidden = (const struct generate_config *)&config;
-
-	asm("" : "+r"(hidden));
-	return hidden;
+	return hidden((const void *)&config);
 }
 
 static __always_inline int is_ipv4(const struct generate_config *c)

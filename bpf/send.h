@@ -24,6 +24,15 @@ static __always_inline __u16 fold(__u64 sum)
 	return ~((sum >> 16) + (sum & 0xffff));
 }
 
+/* ---- settings ---- */
+
+/* A configuration in read-only data. The loader changes the values that the compiler sees, so it must not see them. */
+static __always_inline const void *hidden(const void *config)
+{
+	asm("" : "+r"(config));
+	return config;
+}
+
 /* ---- templates ---- */
 
 /*

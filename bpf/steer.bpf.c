@@ -4,8 +4,8 @@
  *
  * A frame is redirected to the AF_XDP socket of its receive queue if it holds a whole TCP segment for a steered
  * endpoint, or from the one peer whose replies are steered, and carries the interface's own MAC address. Everything that
- * is not for an endpoint is the kernel's and is passed on untouched. What is for an endpoint and cannot be taken is dropped: the kernel has no listener there, so its
- * TCP would answer RST and kill a connection that is ours.
+ * is not for an endpoint is the kernel's and is passed on untouched. What is for an endpoint and cannot be taken is
+ * dropped: the kernel has no listener there, so its TCP would answer RST and kill a connection that is ours.
  *
  * What happens here, and what the kernel does with the same frame (net/ipv4/ip_input.c and tcp_ipv4.c,
  * net/ipv6/ip6_input.c, exthdrs.c and reassembly.c; tried on Linux 6.18):

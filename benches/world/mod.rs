@@ -9,6 +9,8 @@
 //! handshake and teardown, which is what handfast is for.
 #![allow(dead_code, reason = "each benchmark that takes this file in uses a part of it")]
 
+#[path = "../../tests/common/peers.rs"]
+mod peers;
 pub mod samples;
 pub mod smol;
 
@@ -26,17 +28,13 @@ use handfast::wire::reply::{Addressing, Reply, write};
 use handfast::wire::segment::Control;
 use handfast::wire::seq::SeqNum;
 use handfast::wire::tuple::{Addr, FourTuple};
-use handfast::worker::clock::Clock;
 use handfast::worker::mailbox::Mailbox;
 use handfast::worker::{Idle, Worker};
+pub use peers::{GivenTime, PEER_MAC, Random, WORKER_MAC};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The worker's MAC address.
-pub const WORKER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-/// The peers' MAC address.
-pub const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 /// Ports that a peer's address is used with.
 const PORTS: u32 = 50_000;
 const FIRST_PORT: u16 = 1_024;
@@ -111,36 +109,6 @@ impl Setup {
     /// A population that fills a table of `flows` almost to the end, without loss.
     pub fn new(flows: u32, order: Order) -> Self {
         Self { flows, load: 0.98, order, family: Family::V4, listeners: 1, lose_one_of: 0, options: false, burst: 64 }
-    }
-}
-
-/// A clock that is told the time.
-#[derive(Clone, Copy, Debug)]
-pub struct GivenTime(pub Now);
-
-impl Clock for GivenTime {
-    fn now(&mut self) -> Now {
-        self.0
-    }
-}
-
-/// Numbers that look random and follow from a seed (xorshift64*).
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// The numbers of `seed`.
-    pub fn new(seed: u64) -> Self {
-        Self(seed | 1)
-    }
-
-    /// The next number below `bound`, which is not 0.
-    pub fn below(&mut self, bound: u32) -> u32 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        u32::try_from((high * u64::from(bound)) >> 32).expect("less than the bound")
     }
 }
 

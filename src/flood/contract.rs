@@ -3,6 +3,8 @@
 //! The tests below read the header and fail when the two differ in a constant, a field or a counter. What is not here: what
 //! goes into the configuration and into a frame (`frames`), and what the counters mean together (`report`).
 
+use crate::steer::values;
+
 /// Room for the longest frame in bytes.
 pub const FRAME_BYTES: usize = 112;
 /// [`Config::family`] of an IPv4 target.
@@ -78,13 +80,7 @@ impl Config {
     /// The bytes that the kernel takes as the program's read-only data: the fields in the header's order, without padding
     /// between them.
     pub fn to_bytes(&self) -> [u8; CONFIG_BYTES] {
-        let mut bytes = [0; CONFIG_BYTES];
-        let mut at = 0;
-        for (_, field) in self.fields() {
-            bytes[at..at + field.len()].copy_from_slice(&field);
-            at += field.len();
-        }
-        bytes
+        values::joined(self.fields())
     }
 
     /// Every field in the header's order, with its name there.
@@ -172,12 +168,8 @@ pub struct Counters([u64; Count::ALL.len()]);
 impl Counters {
     /// Sums the blocks that the kernel gives for each CPU, native-endian words.
     pub fn sum<'a>(blocks: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut words = [0_u64; Count::ALL.len()];
-        for block in blocks {
-            for (sum, word) in words.iter_mut().zip(block.as_chunks().0) {
-                *sum = sum.wrapping_add(u64::from_ne_bytes(*word));
-            }
-        }
+        let mut words = [0; Count::ALL.len()];
+        values::add_cpus(&mut words, blocks);
         Self(words)
     }
 
@@ -196,7 +188,7 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blast::xdp::header::Header;
+    use crate::steer::header::Header;
 
     const HEADER: Header = Header(include_str!("../../bpf/flood.h"));
 

@@ -1,9 +1,9 @@
 //! Open addressing with linear probing: hash to slot, one 8-byte entry a place.
 //!
 //! An entry holds the slot and 32 bits of the hash, so a probe touches one cache line and compares keys only when the
-//! 32 bits agree. There are 15/8 as many places as slots, so the load stays at or below 0.54: at 3/4
-//! a segment takes 12 ns more, most of it for branches of longer probes that the processor guessed wrong.
-//! Removal shifts the entries behind it back (no tombstones), which keeps probes short however long the table lives.
+//! 32 bits agree. There are 15/8 as many places as slots, so the load stays at or below 0.54. At 3/4 a segment takes longer, most
+//! of it for branches of longer probes that the processor guesses wrong (docs/performance.md). Removal shifts the entries behind it
+//! back (no tombstones), which keeps probes short however long the table lives.
 
 use super::hash::FlowHash;
 use super::slab::Slot;

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::values;
+
 /// Words of the port map.
 pub const PORT_WORDS: usize = 2048;
 /// Ports in one word of the port map.
@@ -330,12 +332,8 @@ pub struct SteerCounters {
 impl SteerCounters {
     /// Sums the blocks that the kernel gives for each CPU, native-endian words in the order of the contract.
     pub(super) fn sum<'a>(blocks: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut count = [0_u64; STEER_COUNTERS];
-        for block in blocks {
-            for (sum, word) in count.iter_mut().zip(block.as_chunks().0) {
-                *sum = sum.wrapping_add(u64::from_ne_bytes(*word));
-            }
-        }
+        let mut count = [0; STEER_COUNTERS];
+        values::add_cpus(&mut count, blocks);
         Self { count }
     }
 
@@ -359,54 +357,10 @@ impl SteerCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
+    use crate::steer::header::Header;
     use std::mem::offset_of;
 
-    const HEADER: &str = include_str!("../../bpf/contract.h");
-
-    /// The header without its comments.
-    fn code() -> String {
-        let mut code = String::new();
-        let mut rest = HEADER;
-        while let Some((before, comment)) = rest.split_once("/*") {
-            code.push_str(before);
-            rest = comment.split_once("*/").expect("a comment that ends").1;
-        }
-        code + rest
-    }
-
-    /// `#define NAME value`, those with a value.
-    fn defines() -> BTreeMap<String, u64> {
-        let define = |line: &str| {
-            let mut words = line.strip_prefix("#define ")?.split_whitespace();
-            let (name, value) = (words.next()?, words.next()?);
-            Some((name.to_owned(), value.parse().expect("a decimal value")))
-        };
-        code().lines().filter_map(define).collect()
-    }
-
-    /// What stands between the braces behind `opening`.
-    fn body(opening: &str) -> String {
-        let code = code();
-        let (_, rest) = code.split_once(&format!("{opening} {{")).expect("the contract declares it");
-        rest.split_once('}').expect("a closing brace").0.to_owned()
-    }
-
-    /// Fields of a struct as (name, offset, size in bytes), laid out as C does for fields of equal or falling
-    /// alignment.
-    fn fields(name: &str) -> Vec<(String, usize, usize)> {
-        let mut offset = 0;
-        let field = |declaration: &str| {
-            let (kind, name) = declaration.trim().split_once(' ')?;
-            let bytes = kind.strip_prefix("__u").expect("a plain field").parse::<usize>().expect("bits") / 8;
-            let (name, count) = name.split_once('[').unwrap_or((name, "1]"));
-            let size = bytes * count.trim_end_matches(']').parse::<usize>().expect("a decimal length");
-            assert_eq!(offset % bytes, 0, "{name} would be padded");
-            offset += size;
-            Some((name.to_owned(), offset - size, size))
-        };
-        body(&format!("struct {name}")).split(';').filter_map(field).collect()
-    }
+    const HEADER: Header = Header(include_str!("../../bpf/contract.h"));
 
     #[test]
     fn the_constants_are_those_of_the_header() {
@@ -435,14 +389,13 @@ mod tests {
             ("STEER_ODD_PERIOD", u64::from(ODD_PERIOD)),
             ("STEER_PARTIAL_CHECKSUMS", u64::from(PARTIAL_CHECKSUMS)),
         ];
-        assert_eq!(defines(), mine.map(|(name, value)| (name.to_owned(), value)).into());
+        assert_eq!(HEADER.defines(), mine.map(|(name, value)| (name.to_owned(), value)).into());
     }
 
     #[test]
     fn the_counters_are_those_of_the_header_in_its_order() {
-        let theirs = body("enum steer_counter").split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>();
         let mine = SteerCounter::ALL.iter().map(|counter| format!("STEER_{}", counter.name().to_uppercase()));
-        assert_eq!(theirs, mine.chain(["STEER_COUNTERS".to_owned()]).collect::<Vec<_>>());
+        assert_eq!(HEADER.names("enum steer_counter"), mine.chain(["STEER_COUNTERS".to_owned()]).collect::<Vec<_>>());
     }
 
     #[test]
@@ -452,10 +405,10 @@ mod tests {
             ("port".to_owned(), offset_of!(EndpointRow, port), 2),
             ("family".to_owned(), offset_of!(EndpointRow, family), 2),
         ];
-        assert_eq!(fields("steer_endpoint"), endpoint);
+        assert_eq!(HEADER.layout("steer_endpoint"), endpoint);
         let config =
             [("mac".to_owned(), offset_of!(Config, mac), 6), ("flags".to_owned(), offset_of!(Config, flags), 2)];
-        assert_eq!(fields("steer_config"), config);
+        assert_eq!(HEADER.layout("steer_config"), config);
         let replies = [
             ("peer".to_owned(), offset_of!(Replies, peer), 16),
             ("prefix".to_owned(), offset_of!(Replies, prefix), 16),
@@ -465,7 +418,7 @@ mod tests {
             ("last_port".to_owned(), offset_of!(Replies, last_port), 2),
             ("family".to_owned(), offset_of!(Replies, family), 2),
         ];
-        assert_eq!(fields("steer_replies"), replies);
+        assert_eq!(HEADER.layout("steer_replies"), replies);
         let bytes =
             Replies { peer_port: 1, first_port: 2, last_port: 3, family: 4, mask: [7; 16], ..Replies::default() };
         let numbers = bytes.to_bytes();
@@ -479,14 +432,14 @@ mod tests {
             ("family".to_owned(), offset_of!(Source, family), 4),
             ("addr".to_owned(), offset_of!(Source, addr), 16),
         ];
-        assert_eq!(fields("steer_source"), source);
+        assert_eq!(HEADER.layout("steer_source"), source);
         let rate = [
             ("interval_ns".to_owned(), offset_of!(Rate, interval_ns), 8),
             ("depth_ns".to_owned(), offset_of!(Rate, depth_ns), 8),
             ("mask_v4".to_owned(), offset_of!(Rate, mask_v4), 16),
             ("mask_v6".to_owned(), offset_of!(Rate, mask_v6), 16),
         ];
-        assert_eq!(fields("steer_rate"), rate);
+        assert_eq!(HEADER.layout("steer_rate"), rate);
         let source = Source { bits: 1, family: 4, addr: [7; 16] }.to_bytes();
         assert_eq!(
             (source[..4].to_vec(), source[4..8].to_vec(), source[23]),
@@ -508,7 +461,7 @@ mod tests {
             ("shift".to_owned(), offset_of!(Cookies, shift), 2),
             ("flags".to_owned(), offset_of!(Cookies, flags), 4),
         ];
-        assert_eq!(fields("steer_cookies"), cookies);
+        assert_eq!(HEADER.layout("steer_cookies"), cookies);
         let (key, shift, flags) = ([1, 2], 7, 8);
         let bytes = Cookies { key, origin_ns: 3, timestamp_offset: 4, window: 5, mss_v4: 6, mss_v6: 9, shift, flags };
         let bytes = bytes.to_bytes();

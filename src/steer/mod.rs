@@ -13,9 +13,12 @@ pub mod cookies;
 pub mod endpoints;
 pub mod error;
 pub mod filter;
+#[cfg(test)]
+pub(crate) mod header;
 pub mod prefix;
 pub mod replies;
 pub mod syn_rate;
+pub(crate) mod values;
 
 pub use attach::{AttachMode, Attached, DriverFeatures, Interface, Occupant, XdpMode, driver_features, occupant};
 pub use contract::{SteerCounter, SteerCounters};

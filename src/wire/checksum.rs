@@ -3,10 +3,8 @@
 //! The sum is taken in native byte order over eight bytes at a time and turned into network order once, at the end, which
 //! RFC 1071 2(B) allows.
 
+use super::ip::PROTOCOL_TCP;
 use super::tuple::FourTuple;
-
-/// TCP's number in IP headers and the pseudo-header.
-pub(super) const PROTOCOL_TCP: u16 = 6;
 
 /// A running sum: words in native byte order, carries not yet folded in.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,7 +91,13 @@ fn add(a: u64, b: u64) -> u64 {
 ///
 /// Direction does not matter: the sum of both addresses is the same either way.
 pub fn pseudo_header(tuple: &FourTuple, tcp_len: u16) -> Sum {
-    addresses(tuple).word(PROTOCOL_TCP).word(tcp_len)
+    pseudo_header_over(addresses(tuple), tcp_len)
+}
+
+/// [`pseudo_header`] where the sum of the addresses is known.
+#[inline(always)]
+pub fn pseudo_header_over(addresses: Sum, tcp_len: u16) -> Sum {
+    addresses.word(u16::from(PROTOCOL_TCP)).word(tcp_len)
 }
 
 /// Sum of both addresses. Of an IPv4 address all sixteen bytes are added: what precedes the four adds up to 0xffff, which is

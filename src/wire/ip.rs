@@ -14,7 +14,7 @@ pub const IPV6_LEN: usize = 40;
 /// Extension headers that are walked over at most. The steering program has the same limit.
 pub const MAX_EXTENSION_HEADERS: usize = 8;
 
-const PROTOCOL_TCP: u8 = 6;
+pub(super) const PROTOCOL_TCP: u8 = 6;
 /// TTL and hop limit of what we send.
 const HOP_LIMIT: u8 = 64;
 const IPV4_LEN_FIELD: u16 = 20;

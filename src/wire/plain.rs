@@ -5,9 +5,9 @@
 //! partial, there is no answer, and [`super::parse::parse`] reads it step by step. The two may not disagree; a property below and the
 //! fuzz target `frame` hold them together. All conditions of a frame end in one branch, which the processor guesses right.
 
-use super::checksum::Sum;
-use super::ether::{Mac, VlanTags};
-use super::ip::{IPV4_LEN, IPV6_LEN, is_unicast_v4, is_unicast_v6};
+use super::checksum::{Sum, pseudo_header_over};
+use super::ether::{ETHER_LEN, Mac, VlanTags};
+use super::ip::{IPV4_LEN, IPV6_LEN, PROTOCOL_TCP, is_unicast_v4, is_unicast_v6};
 use super::options::Options;
 use super::parse::TCP_LEN;
 use super::segment::{Control, Segment};
@@ -15,7 +15,6 @@ use super::seq::SeqNum;
 use super::tuple::{Addr, FourTuple};
 use super::{word16, word32};
 
-const ETHER_LEN: usize = super::ether::ETHER_LEN;
 /// Where the TCP header starts.
 const TCP_V4: usize = ETHER_LEN + IPV4_LEN;
 const TCP_V6: usize = ETHER_LEN + IPV6_LEN;
@@ -26,7 +25,6 @@ const HEAD_V6: usize = TCP_V6 + TCP_LEN;
 const IPV4_PLAIN: [u8; 3] = [0x08, 0x00, 0x45];
 /// Ethertype IPv6.
 const IPV6: [u8; 2] = [0x86, 0xdd];
-const PROTOCOL_TCP: u8 = 6;
 
 /// Four-tuple and control bits of a frame of the plain kinds, whatever else may be wrong with it: what is worth looking for early.
 #[inline]
@@ -79,17 +77,16 @@ fn segment<const AT: usize, const HEAD: usize>(
     let payload_at = AT + usize::from(head[AT + 12] >> 4) * 4;
     let in_bounds = (payload_at >= HEAD) & (payload_at <= end) & (end <= frame.len());
     let control = Control(head[AT + 13]);
-    let [.., local_port, remote_port] = [tuple.local_port, tuple.remote_port];
-    let ports = (local_port != 0) & (remote_port != 0);
+    let ports = (tuple.local_port != 0) & (tuple.remote_port != 0);
     let flags = !control.has(Control::SYN | Control::FIN) | control.has(Control::RST);
-    let to_itself = (tuple.local_addr == tuple.remote_addr) & (local_port == remote_port);
+    let to_itself = (tuple.local_addr == tuple.remote_addr) & (tuple.local_port == tuple.remote_port);
     if !(legal & in_bounds & ports & flags & !to_itself) {
         return None;
     }
     let options = frame.get(HEAD..payload_at)?;
     let payload = frame.get(payload_at..end)?;
     let tcp_len = u16::try_from(end - AT).ok()?;
-    let sum = addresses.word(u16::from(PROTOCOL_TCP)).word(tcp_len).array(field::<TCP_LEN, _>(head, AT));
+    let sum = pseudo_header_over(addresses, tcp_len).array(field::<TCP_LEN, _>(head, AT));
     if sum.bytes(options).bytes(payload).fold() != 0xffff {
         return None;
     }

@@ -3,7 +3,7 @@
 //! A frame is always written whole, from the destination MAC address on: an answer in place and a retransmission into a
 //! free frame go the same way, and nothing of what the peer sent (IP options, padding, extension headers) leaks back.
 
-use super::checksum::{self, PROTOCOL_TCP, Sum};
+use super::checksum::{self, Sum};
 use super::ether::{Ether, Mac, TYPE_IPV4, TYPE_IPV6, VlanTags};
 use super::ip;
 use super::options::Options;
@@ -83,8 +83,8 @@ pub fn write(frame: &mut [u8], to: &Addressing, reply: &Reply, fill: impl FnOnce
     let tcp_at = ip_at + ip::write(&mut frame[ip_at..], &to.tuple, tcp_len_field, addresses);
     let tcp = &mut frame[tcp_at..tcp_at + tcp_len];
     let header: &mut [u8; TCP_LEN] = tcp.first_chunk_mut().expect("it is part of the length");
-    let mut sum = write_tcp_header(header, &to.tuple, reply, option_words).sum(addresses).word(PROTOCOL_TCP);
-    sum = sum.word(tcp_len_field);
+    let pseudo = checksum::pseudo_header_over(addresses, tcp_len_field);
+    let mut sum = write_tcp_header(header, &to.tuple, reply, option_words).sum(pseudo);
     let (places, _) = tcp[TCP_LEN..header_len].as_chunks_mut::<4>();
     for (place, word) in places.iter_mut().zip(options) {
         *place = word.to_be_bytes();

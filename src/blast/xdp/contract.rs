@@ -3,6 +3,8 @@
 //! The tests below read the header and fail when the two differ in a constant, a field, a state or a counter. What is
 //! not here: what goes into the configuration (`frames`), and what the counters mean together (`tally`).
 
+use crate::steer::values;
+
 /// Length of a SYN over IPv4 in bytes.
 pub const SYN_BYTES_IPV4: usize = 58;
 /// Length of a SYN over IPv6 in bytes.
@@ -84,13 +86,7 @@ impl Config {
     /// The bytes that the kernel takes as the program's read-only data: the fields in the header's order, which leaves no
     /// padding between them.
     pub fn to_bytes(&self) -> [u8; CONFIG_BYTES] {
-        let mut bytes = [0; CONFIG_BYTES];
-        let mut at = 0;
-        for (_, field) in self.fields() {
-            bytes[at..at + field.len()].copy_from_slice(&field);
-            at += field.len();
-        }
-        bytes
+        values::joined(self.fields())
     }
 
     /// Every field in the header's order, with its name there.
@@ -215,12 +211,8 @@ const COUNTERS_WORDS: usize = Count::ALL.len() + 2 * LATENCY_BUCKETS;
 impl Counters {
     /// Sums the blocks that the kernel gives for each CPU, native-endian words.
     pub fn sum<'a>(blocks: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut words = vec![0_u64; COUNTERS_WORDS];
-        for block in blocks {
-            for (sum, word) in words.iter_mut().zip(block.as_chunks().0) {
-                *sum = sum.wrapping_add(u64::from_ne_bytes(*word));
-            }
-        }
+        let mut words = vec![0; COUNTERS_WORDS];
+        values::add_cpus(&mut words, blocks);
         Self { words }
     }
 
@@ -242,8 +234,8 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
-    use super::super::header::Header;
     use super::*;
+    use crate::steer::header::Header;
 
     const HEADER: Header = Header(include_str!("../../../bpf/generate.h"));
 

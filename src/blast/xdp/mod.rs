@@ -12,8 +12,6 @@
 pub mod contract;
 mod error;
 mod frames;
-#[cfg(test)]
-pub(crate) mod header;
 pub(crate) mod pace;
 mod plan;
 pub(crate) mod send;

@@ -30,6 +30,11 @@ impl Header {
 
     /// Fields of a struct as (name, size in bytes); none is padded, or this fails.
     pub fn fields(self, name: &str) -> Vec<(String, usize)> {
+        self.layout(name).into_iter().map(|(name, _, size)| (name, size)).collect()
+    }
+
+    /// The same as (name, offset, size in bytes).
+    pub fn layout(self, name: &str) -> Vec<(String, usize, usize)> {
         let mut offset = 0;
         let field = |declaration: &str| {
             let (kind, name) = declaration.trim().split_once(' ')?;
@@ -38,7 +43,7 @@ impl Header {
             let size = bytes * count.trim_end_matches(']').parse::<usize>().expect("a decimal length");
             assert_eq!(offset % bytes, 0, "{name} would be padded");
             offset += size;
-            Some((name.to_owned(), size))
+            Some((name.to_owned(), offset - size, size))
         };
         self.body(&format!("struct {name}")).split(';').filter_map(field).collect()
     }
