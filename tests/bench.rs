@@ -127,6 +127,41 @@ fn a_comparison_measures_every_contender_and_leaves_nothing() {
     assert_nothing_left(&name);
 }
 
+#[test]
+fn other_flags_another_build_and_one_queue_of_two_take_part_beside() {
+    if !root_or_skip("other_flags_another_build_and_one_queue_of_two_take_part_beside") {
+        return;
+    }
+    let name = name("beside");
+    let output = Command::new(HANDFAST)
+        .args(["bench", "--duration", "300ms", "--runs", "1", "--no-packets", "--name", &name, "--json", "-"])
+        .args(["--contenders", "discard", "--queues", "2", "--against", HANDFAST])
+        .args(["--with", "small=--frames 1024 / --frames 2048"])
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let report: BenchReport = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |name: &str| {
+        let found = report.contenders.iter().find(|contender| contender.name == name);
+        &found.unwrap_or_else(|| panic!("no {name}: {:?}", report.contenders)).measured
+    };
+    for contender in &report.contenders {
+        let measured = &contender.measured;
+        assert!(measured.connections_per_second > 0.0, "{contender:?}");
+        assert_eq!((measured.mismatches, measured.failed), (0, 0), "{contender:?}");
+    }
+    let (small, one) = (of("small"), of("one queue"));
+    assert!(small.server_command.contains("--frames 1024"), "{}", small.server_command);
+    assert!(small.generator_command.contains("--frames 2048"), "{}", small.generator_command);
+    assert!(one.server_command.contains("--queues 0") && one.generator_command.contains("--queues 0"));
+    let ratios: Vec<_> = report.ratios.iter().map(|ratio| ratio.name.as_str()).collect();
+    let expected = ["discard over before, discard", "discard over one queue", "small over handfast discard"];
+    assert_eq!(ratios.len(), 3);
+    assert!(ratios.iter().zip(expected).all(|(ratio, expected)| ratio.ends_with(expected)), "{ratios:?}");
+    assert_nothing_left(&name);
+}
+
 fn assert_nothing_left(name: &str) {
     let left = Command::new("ip").args(["netns", "list"]).output().unwrap();
     assert!(!text(&left).contains(name), "{}", text(&left));

@@ -6,7 +6,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`contender`] | who is compared |
+//! | [`contender`], `entrant` | who is compared, and with what difference |
 //! | `wire`, `process` | the lab, and children in it |
 //! | `measure`, `ceilings` | one run: of connections, of frames alone |
 //! | [`cpu`], [`machine`] | where processor time went, and on what machine |
@@ -17,6 +17,7 @@
 mod ceilings;
 pub mod contender;
 pub mod cpu;
+mod entrant;
 pub mod machine;
 mod measure;
 mod page;
@@ -34,15 +35,17 @@ use thiserror::Error;
 
 use super::lab::LabError;
 use super::stop::{StopError, stop_on_signals};
-use crate::control::values::Millis;
+use crate::control::problem::{Problem, Problems};
+use crate::control::values::{Millis, XdpMode};
 use crate::flood::error::FloodError;
 use crate::observe::json;
 use ceilings::Ceilings;
 use contender::Contender;
+use entrant::{Entrant, Trial, entrants};
 use machine::Machine;
 use measure::{Bench, Engine, Ran};
 use process::ProcessError;
-use report::{BenchReport, ContenderReport, Measured, Run, ratios, remarks};
+use report::{BenchReport, ContenderReport, Measured, PAIRS, Run, ratios, remarks};
 use wire::{Wire, WireReport, XdpModes};
 
 /// Which generators.
@@ -78,21 +81,32 @@ pub struct BenchArgs {
     /// Only these
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["kernel", "discard", "close", "ceiling"])]
     pub contenders: Vec<Contender>,
-    /// Which generators
-    #[arg(long, value_enum, default_value = "both")]
-    pub engine: EngineChoice,
+    /// Which generators [default: both, on several queues afxdp]
+    #[arg(long, value_enum)]
+    pub engine: Option<EngineChoice>,
+    /// Another build of handfast: its server takes part, too, and is what this one's is compared with
+    #[arg(long, value_name = "PROGRAM")]
+    pub against: Option<PathBuf>,
+    /// Handfast takes part once more with these flags at both ends; `NAME=FLAGS / FLAGS` has those of server and generator apart. May be
+    /// repeated
+    #[arg(long, value_name = "NAME=FLAGS", allow_hyphen_values = true)]
+    pub with: Vec<Trial>,
     /// Leave the packet ceilings out
     #[arg(long)]
     pub no_packets: bool,
-    /// Where steering programs run: auto, native, generic; or two of them, of the server and of the generator
-    #[arg(long, value_name = "MODE[,MODE]", default_value = "generic,native", help_heading = "Wire")]
-    pub xdp_mode: XdpModes,
+    /// Where steering programs run: auto, native, generic; or two of them, of the server and of the generator [default: generic,native; on
+    /// several queues native]
+    #[arg(long, value_name = "MODE[,MODE]", help_heading = "Wire")]
+    pub xdp_mode: Option<XdpModes>,
     /// napi_defer_hard_irqs of both ends
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Wire")]
     pub napi_defer: u32,
     /// gro_flush_timeout of both ends, in microseconds
     #[arg(long, value_name = "USEC", default_value_t = 0, help_heading = "Wire")]
     pub gro_flush_timeout: u32,
+    /// Queues of each end, with a worker each; they are compared with one of them
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Wire", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub queues: u32,
     /// Name of the lab, which is made and removed
     #[arg(long, default_value = "handfast-bench", help_heading = "Wire")]
     pub name: String,
@@ -102,6 +116,61 @@ pub struct BenchArgs {
     /// Write the result as a page to look at
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub html: Option<PathBuf>,
+}
+
+impl BenchArgs {
+    /// The generators: on several queues only the one that has a worker for each.
+    fn engine(&self) -> EngineChoice {
+        let default = if self.queues == 1 { EngineChoice::Both } else { EngineChoice::Afxdp };
+        self.engine.unwrap_or(default)
+    }
+
+    /// Where the steering programs run: the faster way on one queue; on several the only one that tells them apart.
+    fn xdp_mode(&self) -> XdpModes {
+        let (generic, native) = (XdpMode::Generic, XdpMode::Native);
+        let server = if self.queues == 1 { generic } else { native };
+        self.xdp_mode.unwrap_or(XdpModes { server, client: native })
+    }
+
+    /// What does not go together.
+    fn check(&self) -> Result<(), Problems> {
+        let mut problems = Vec::new();
+        let queues = format!("--queues {}", self.queues);
+        if self.queues > 1 && self.engine() != EngineChoice::Afxdp {
+            let problem = Problem::new(queues.as_str(), "the engine xdp has one queue");
+            problems.push(problem.remedy("leave --engine out, or take afxdp"));
+        }
+        if self.queues > 1 && self.contenders.contains(&Contender::Kernel) {
+            let cause = "the kernel answers on whatever queue it likes, and the generator's workers know only their own connections";
+            let problem = Problem::new(queues.as_str(), cause);
+            problems.push(problem.remedy("name the contenders, as in --contenders discard,close,ceiling"));
+        }
+        let modes = self.xdp_mode();
+        if self.queues > 1 && [modes.server, modes.client].contains(&XdpMode::Generic) {
+            let problem = Problem::new(queues.as_str(), "in generic mode a veth puts every frame into queue 0");
+            problems.push(problem.remedy("leave --xdp-mode out, or take native"));
+        }
+        let ours = self.contenders.iter().any(|contender| contender.is_ours());
+        for (flag, given) in [("--with", !self.with.is_empty()), ("--against", self.against.is_some())] {
+            if given && !ours {
+                let problem = Problem::new(flag, "no contender of handfast's takes part");
+                problems.push(problem.remedy("add discard or close to --contenders"));
+            }
+        }
+        for (i, trial) in self.with.iter().enumerate() {
+            if self.with[..i].iter().any(|other| other.name == trial.name) {
+                problems.push(
+                    Problem::new(format!("--with {}", trial.name), "is there twice")
+                        .remedy("give each a name of its own"),
+                );
+            }
+        }
+        if let Some(program) = self.against.as_ref().filter(|path| !path.is_file()) {
+            let problem = Problem::new(format!("--against {}", program.display()), "is no file");
+            problems.push(problem.remedy("name the program of another build, as in target/release/handfast"));
+        }
+        Problems::none_or("the comparison", problems, ())
+    }
 }
 
 fn duration(text: &str) -> Result<Millis, String> {
@@ -126,6 +195,9 @@ pub enum BenchError {
         "the lab {0} is there already: another comparison runs, or one was killed; `handfast lab down --name {0}` removes it, and --name takes another"
     )]
     Exists(String),
+    /// What was asked for does not go together.
+    #[error(transparent)]
+    Usage(#[from] Problems),
     /// A flood.
     #[error(transparent)]
     Flood(#[from] FloodError),
@@ -181,7 +253,7 @@ impl BenchError {
     /// The exit status: 2 for wrong usage, 1 for all else.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::Lab(LabError::Name(_)) => 2,
+            Self::Lab(LabError::Name(_)) | Self::Usage(_) => 2,
             _ => 1,
         }
     }
@@ -218,19 +290,20 @@ pub fn bench(args: &BenchArgs) -> Result<(), BenchError> {
 ///
 /// [`BenchError`]; the lab is gone then, too.
 pub fn compare(args: &BenchArgs, stop: &AtomicBool, tell: &mut dyn FnMut(&str)) -> Result<BenchReport, BenchError> {
+    args.check()?;
+    let (modes, duration) = (args.xdp_mode(), args.duration);
     let (date, machine) = (machine::now(), Machine::ask());
     let wire_report = WireReport {
-        queues: 1,
+        queues: args.queues,
         mtu: 1500,
-        server_xdp_mode: args.xdp_mode.server.to_string(),
-        client_xdp_mode: args.xdp_mode.client.to_string(),
+        server_xdp_mode: modes.server.to_string(),
+        client_xdp_mode: modes.client.to_string(),
         napi_defer_hard_irqs: args.napi_defer,
         gro_flush_timeout_us: args.gro_flush_timeout,
         server_settings: wire::server_settings(),
     };
     let program = std::env::current_exe()?.to_string_lossy().into_owned();
     let wire = Wire::up(&args.name, &wire_report)?;
-    let (modes, duration) = (args.xdp_mode, args.duration);
     let bench = Bench { program, wire: &wire, machine: &machine, modes, duration, stop };
     let mut measurement = Measurement::new(args);
     for round in 1..=u64::from(args.runs) {
@@ -238,6 +311,7 @@ pub fn compare(args: &BenchArgs, stop: &AtomicBool, tell: &mut dyn FnMut(&str)) 
     }
     wire.down()?;
     let Measurement { rows, ceilings, mut notes, .. } = measurement;
+    let special: Vec<(String, String)> = rows.iter().filter_map(|row| row.entrant.pair()).collect();
     let contenders: Vec<ContenderReport> = rows.into_iter().filter_map(Row::report).collect();
     notes.extend(remarks(&contenders));
     Ok(BenchReport {
@@ -247,7 +321,10 @@ pub fn compare(args: &BenchArgs, stop: &AtomicBool, tell: &mut dyn FnMut(&str)) 
         wire: wire_report,
         duration_s: std::time::Duration::from_millis(args.duration.0).as_secs_f64(),
         rounds: args.runs.into(),
-        ratios: ratios(&contenders),
+        ratios: ratios(
+            &contenders,
+            PAIRS.into_iter().chain(special.iter().map(|(of, over)| (of.as_str(), over.as_str()))),
+        ),
         contenders,
         packet_ceilings: ceilings.map(Ceilings::report).unwrap_or_default(),
         notes,
@@ -266,10 +343,10 @@ struct Measurement {
     notes: Vec<String>,
 }
 
-/// A contender and its runs under each engine.
+/// An entrant and its runs under each engine.
 #[derive(Debug)]
 struct Row {
-    contender: Contender,
+    entrant: Entrant,
     engines: Vec<(Engine, Vec<Ran>)>,
 }
 
@@ -282,8 +359,8 @@ impl Row {
         });
         let first = measured.next()?;
         Some(ContenderReport {
-            name: self.contender.name().to_owned(),
-            about: self.contender.about().to_owned(),
+            name: self.entrant.name,
+            about: self.entrant.about,
             measured: first,
             second: measured.next(),
         })
@@ -292,13 +369,12 @@ impl Row {
 
 impl Measurement {
     fn new(args: &BenchArgs) -> Self {
-        let engines = || args.engine.engines().iter().map(|engine| (*engine, Vec::new())).collect();
-        // Each once, in the order of a round.
-        let asked = Contender::ALL.into_iter().filter(|contender| args.contenders.contains(contender));
+        let engines = || args.engine().engines().iter().map(|engine| (*engine, Vec::new())).collect();
+        let all = entrants(&args.contenders, &args.with, args.against.as_deref(), args.queues);
         Self {
             rounds: args.runs,
-            may_lack_xdp: args.engine == EngineChoice::Both,
-            rows: asked.map(|contender| Row { contender, engines: engines() }).collect(),
+            may_lack_xdp: args.engine() == EngineChoice::Both,
+            rows: all.into_iter().map(|entrant| Row { entrant, engines: engines() }).collect(),
             ceilings: (!args.no_packets).then(Ceilings::default),
             notes: Vec::new(),
         }
@@ -312,9 +388,9 @@ impl Measurement {
                 if bench.stop.load(Ordering::Relaxed) {
                     return Err(ProcessError::Interrupted.into());
                 }
-                match bench.run(row.contender, *engine, round) {
+                match bench.run(&row.entrant, *engine, round) {
                     Ok(one) => {
-                        tell(&line(row.contender, *engine, &one.run));
+                        tell(&line(&row.entrant.name, *engine, &one.run));
                         ran.push(one);
                     }
                     Err(error @ BenchError::Engine { .. }) if self.may_lack_xdp => note(&mut self.notes, &error),
@@ -344,15 +420,14 @@ fn note(notes: &mut Vec<String>, error: &BenchError) {
 }
 
 /// A line of progress.
-fn line(contender: Contender, engine: Engine, run: &Run) -> String {
+fn line(name: &str, engine: Engine, run: &Run) -> String {
     let failed: u64 = run.failed.values().sum();
     let counts = match run.counts_agree {
         Some(false) => format!(", and the server counted {:?}", run.server_counted),
         Some(true) | None => String::new(),
     };
     format!(
-        "{:<17} {:<6} {:>11} connections/s, {failed} failed{counts}",
-        contender.name(),
+        "{name:<17} {:<6} {:>11} connections/s, {failed} failed{counts}",
         engine.name(),
         table::grouped(run.connections_per_second)
     )
@@ -377,17 +452,27 @@ mod tests {
     #[test]
     fn the_defaults_are_the_contracts() {
         let args = parse("").unwrap();
-        assert_eq!((args.duration, args.runs, args.engine), (Millis(5_000), 3, EngineChoice::Both));
+        assert_eq!((args.duration, args.runs, args.engine()), (Millis(5_000), 3, EngineChoice::Both));
         assert_eq!(args.contenders, Contender::ALL);
     }
 
     #[test]
-    fn contenders_have_their_turns_in_one_order_and_once() {
-        let args = parse("--contenders ceiling,kernel,ceiling --engine xdp --no-packets").unwrap();
-        let measurement = Measurement::new(&args);
-        let order: Vec<_> = measurement.rows.iter().map(|row| row.contender).collect();
-        assert_eq!(order, [Contender::Kernel, Contender::Ceiling]);
-        assert!(measurement.rows.iter().all(|row| row.engines.len() == 1) && measurement.ceilings.is_none());
+    fn what_does_not_go_together_is_said_at_once() {
+        let args =
+            parse("--queues 2 --engine xdp --xdp-mode generic --contenders kernel --against /no/such --with a=--busy --with a=--busy")
+                .unwrap();
+        let told = args.check().unwrap_err().to_string();
+        for hint in [
+            "the engine xdp has one queue",
+            "whatever queue",
+            "puts every frame into queue 0",
+            "no contender of handfast's",
+            "is no file",
+            "is there twice",
+        ] {
+            assert!(told.contains(hint), "{hint}: {told}");
+        }
+        assert!(parse("--queues 2 --contenders discard,ceiling").unwrap().check().is_ok());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::request;
 use super::tuples::{self, Cidr};
 use crate::control::problem::{Problem, Problems};
 use crate::control::values::{BindMode, Count, Indexes, Millis, XdpMode};
+use crate::port::xsk::{BUSY_POLL_MOST_US, DEFAULT_TX_BUDGET, TX_BUDGET_LEAST, TX_BUDGET_MOST};
 use crate::wire::ether::Mac;
 use clap::{Args, ValueEnum};
 use std::net::SocketAddr;
@@ -105,6 +106,17 @@ pub struct BlastArgs {
     /// How the sockets share frames with the driver: auto, copy, zerocopy
     #[arg(long, value_name = "MODE", default_value = "auto", help_heading = "Machine")]
     pub bind: BindMode,
+    /// Frames that the kernel sends in one call in copy mode, at most
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_TX_BUDGET, help_heading = "Machine",
+          value_parser = clap::value_parser!(u32).range(TX_BUDGET_LEAST as i64..=TX_BUDGET_MOST as i64))]
+    pub tx_budget: u32,
+    /// Microseconds for which a call polls the driver, instead of waiting for its interrupts; 0 does not
+    #[arg(long, value_name = "USEC", default_value_t = 0, help_heading = "Machine",
+          value_parser = clap::value_parser!(u32).range(..=i64::from(BUSY_POLL_MOST_US)))]
+    pub busy_poll: u32,
+    /// Lay packet memory into huge pages, which have to be reserved
+    #[arg(long, help_heading = "Machine")]
+    pub huge_pages: bool,
     /// Workers spin instead of sleeping
     #[arg(long, help_heading = "Machine")]
     pub busy: bool,

@@ -91,6 +91,9 @@ fn config(args: &BlastArgs) -> Config {
         frames: args.frames,
         xdp_mode: args.xdp_mode,
         bind: args.bind,
+        tx_budget: args.tx_budget,
+        busy_poll_us: args.busy_poll,
+        huge_pages: args.huge_pages,
         busy: args.busy,
         ..Config::default()
     }

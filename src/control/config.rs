@@ -10,6 +10,7 @@ use super::problem::{Problem, Problems};
 use super::protocol::ReloadRequest;
 use super::settings::{KEYS, Key, Origin, Settings, Table};
 use super::values::{BindMode, Indexes, Millis, PartialChecksums, SynXdp, XdpMode};
+use crate::port::xsk::DEFAULT_TX_BUDGET;
 use crate::steer::filter::MAX_PREFIXES;
 use crate::steer::{Prefix, Rule, SourceFilter, SynRate};
 use crate::tcp::config::{SynCookies, TcpConfig};
@@ -47,6 +48,12 @@ pub struct Config {
     pub xdp_mode: XdpMode,
     /// How the sockets share frames with the driver.
     pub bind: BindMode,
+    /// Frames that the kernel sends in one call in copy mode, at most.
+    pub tx_budget: u32,
+    /// Microseconds of preferred busy polling at a time; 0 is none.
+    pub busy_poll_us: u32,
+    /// Packet memory in huge pages.
+    pub huge_pages: bool,
     /// What becomes of partial TCP checksums.
     pub partial_checksums: PartialChecksums,
     /// Spin instead of sleeping.
@@ -101,6 +108,9 @@ impl Default for Config {
             frames: 4_096,
             xdp_mode: XdpMode::Auto,
             bind: BindMode::Auto,
+            tx_budget: DEFAULT_TX_BUDGET,
+            busy_poll_us: 0,
+            huge_pages: false,
             partial_checksums: PartialChecksums::Auto,
             busy: false,
             control: PathBuf::new(),

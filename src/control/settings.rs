@@ -4,6 +4,7 @@
 //! change all follow from [`KEYS`]. Values stay text with an origin until they are set, so that every mistake of flags and
 //! file can be reported together (config). What two values must be to one another is not here but in config.
 
+mod port;
 mod steering;
 
 use super::config::Config;
@@ -340,6 +341,9 @@ pub const KEYS: &[Key] = &[
          accept, refuse, or auto (accept on a veth, refuse elsewhere)",
         choice!(partial_checksums),
     ),
+    port::TX_BUDGET,
+    port::BUSY_POLL,
+    port::HUGE_PAGES,
     top(
         "busy",
         Kind::Switch,

@@ -226,6 +226,9 @@ pub(crate) fn xsk_config(config: &Config, preflight: &Preflight, queue: u32) -> 
             values::BindMode::Copy => xsk::BindMode::Copy,
             values::BindMode::ZeroCopy => xsk::BindMode::ZeroCopy,
         },
+        tx_budget: config.tx_budget,
+        busy_poll_us: config.busy_poll_us,
+        huge_pages: config.huge_pages,
         ..default
     })
 }

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod balance;
 pub mod chart;
 pub mod checkup;
 pub mod identity;

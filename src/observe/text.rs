@@ -2,6 +2,7 @@
 //!
 //! Everything that stands at zero and means nothing then is left out; what is there is aligned. Programs read the JSON.
 
+use super::balance::Imbalance;
 use super::identity::Identity;
 use super::number::{share, time};
 use super::report::{Drained, EndedBy, Figures, Flows, Ledgers, ListenerReport, Reloaded, Stats, Summary, Values};
@@ -170,7 +171,26 @@ fn workers(stats: &Stats) -> String {
         rows.push(row("all".into(), String::new(), &stats.total, rows.len() as f64));
     }
     let head = ["queue", "core", "flows", "half-open", "rx frames", "tx frames", "drops", "busy", "longest gap"];
-    aligned(&head, rows, &[true; 9])
+    aligned(&head, rows, &[true; 9]) + &uneven(stats)
+}
+
+/// Frames from which on it matters how they are spread.
+const WORTH_SPREADING: u64 = 10_000;
+
+/// The warning below the table of the workers, if one of them had much more to do than its share.
+fn uneven(stats: &Stats) -> String {
+    let received = |figures: &Figures| figures.port.get("rx_frames").unwrap_or(0);
+    let frames: Vec<_> = stats.workers.iter().map(|worker| (worker.queue, received(&worker.figures))).collect();
+    match Imbalance::of(&frames) {
+        Some(uneven) if uneven.total >= WORTH_SPREADING => format!(
+            "UNEVEN: queue {} received {} of {} frames; {}\n",
+            uneven.queue,
+            grouped(uneven.most),
+            grouped(uneven.total),
+            uneven.remedy(&stats.interface)
+        ),
+        _ => String::new(),
+    }
 }
 
 /// A line for each listener with its connections.
@@ -285,6 +305,24 @@ mod tests {
     fn the_ready_line_names_interface_modes_queues_cores_and_listeners() {
         let line = ready(&example());
         assert_eq!(line, "handfast: ready: hf-server (native, copy) queues 0-1 cores 0,1: 80=http, [::1]:7000=discard");
+    }
+
+    #[test]
+    fn a_queue_that_has_most_of_the_work_is_warned_about() {
+        let mut stats = example();
+        let mut receive = |frames: [u64; 2]| {
+            for (worker, frames) in stats.workers.iter_mut().zip(frames) {
+                worker.figures.port = [("rx_frames", frames)].into_iter().collect();
+            }
+            workers(&stats)
+        };
+        let page = receive([20_000, 5_000]);
+        assert!(
+            page.contains("UNEVEN: queue 0 received 20,000 of 25,000 frames; have the ports in the hash"),
+            "{page}"
+        );
+        assert!(!receive([15_000, 10_000]).contains("UNEVEN"), "within one and a half of its share");
+        assert!(!receive([90, 10]).contains("UNEVEN"), "so few say nothing");
     }
 
     #[test]

@@ -14,8 +14,8 @@ use handfast::port::{Burst, Frame, Port};
 use lab::{A, B, End, Lab, number, packet, run, wait};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 /// Frames that may be under way at once without overflowing a veth's own ring of 256.
 const WINDOW: u32 = 64;
@@ -66,16 +66,11 @@ fn take_answers(a: &mut End, mut returned: u32) -> u32 {
     returned
 }
 
-#[test]
-fn a_hundred_thousand_frames_go_out_and_come_back_intact() {
-    if !root_or_skip("a_hundred_thousand_frames_go_out_and_come_back_intact") {
-        return;
-    }
-    let _lab = Lab::new("turn");
-    let (mut a, mut b) = (End::open(&config(A)), End::open(&config(B)));
-    let total = 100_000;
+/// Sends `total` packets from one end, has the other one answer each, and checks all of them. Returns both ends, drained.
+fn out_and_back(a: &XskConfig, b: &XskConfig, total: u32) -> (End, End) {
+    let (mut a, mut b) = (End::open(a), End::open(b));
     let (mut sent, mut returned) = (0, 0);
-    wait("100,000 frames out and back", || {
+    wait("frames out and back", || {
         sent = fill_window(&mut a, sent, returned, total);
         turn_around(&mut b);
         returned = take_answers(&mut a, returned);
@@ -83,6 +78,72 @@ fn a_hundred_thousand_frames_go_out_and_come_back_intact() {
     });
     a.assert_drained();
     b.assert_drained();
+    (a, b)
+}
+
+#[test]
+fn a_polled_port_calls_the_kernel_before_each_look_and_moves_frames_as_ever() {
+    if !root_or_skip("a_polled_port_calls_the_kernel_before_each_look_and_moves_frames_as_ever") {
+        return;
+    }
+    let _lab = Lab::new("poll");
+    let polled = |interface| XskConfig { busy_poll_us: 20, ..config(interface) };
+    let (mut a, _) = out_and_back(&polled(A), &polled(B), 1_000);
+    let before = a.port.counters().rx_wakeups;
+    a.port.receive(&mut a.burst);
+    assert_eq!(a.port.counters().rx_wakeups, before + 1);
+}
+
+/// Huge pages that are reserved for a test, above those that others have.
+struct HugePages(u64);
+
+impl HugePages {
+    const FILE: &str = "/proc/sys/vm/nr_hugepages";
+
+    fn reserve(more: u64) -> Self {
+        let before: u64 = fs::read_to_string(Self::FILE).unwrap().trim().parse().unwrap();
+        fs::write(Self::FILE, (before + more).to_string()).unwrap();
+        Self(before)
+    }
+
+    /// Bytes of huge pages that a process of this user has mapped.
+    fn mapped() -> u64 {
+        let smaps = fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+        let line = smaps.lines().find(|line| line.starts_with("Private_Hugetlb:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        let _ = fs::write(Self::FILE, self.0.to_string());
+    }
+}
+
+#[test]
+fn packet_memory_lies_in_huge_pages_where_they_are_reserved_and_says_what_is_missing_where_not() {
+    if !root_or_skip("packet_memory_lies_in_huge_pages_where_they_are_reserved_and_says_what_is_missing_where_not") {
+        return;
+    }
+    let _lab = Lab::new("huge");
+    let huge = |interface, frames| XskConfig { huge_pages: true, frames, ..config(interface) };
+    let error = XskPort::open(&huge(A, 1 << 22)).unwrap_err().to_string();
+    assert!(error.contains("8589934592 bytes") && error.contains("vm.nr_hugepages"), "{error}");
+    let _pages = HugePages::reserve(2);
+    let (a, b) = out_and_back(&huge(A, 1024), &huge(B, 1024), 1_000);
+    assert_eq!(HugePages::mapped(), 4 << 20, "1,024 frames of 2 KiB at each end");
+    drop((a, b));
+    assert_eq!(HugePages::mapped(), 0);
+}
+
+#[test]
+fn a_hundred_thousand_frames_go_out_and_come_back_intact() {
+    if !root_or_skip("a_hundred_thousand_frames_go_out_and_come_back_intact") {
+        return;
+    }
+    let _lab = Lab::new("turn");
+    let total = 100_000;
+    let (a, b) = out_and_back(&config(A), &config(B), total);
     let (a, b) = (a.port.counters(), b.port.counters());
     assert_eq!((a.tx_frames, a.rx_frames), (u64::from(total), u64::from(total)));
     assert_eq!((a.tx_bytes, a.rx_bytes), (b.rx_bytes, b.tx_bytes));
@@ -290,9 +351,9 @@ fn the_mode_and_the_tx_budget_are_told() {
     let mut parts = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
     let has_budget = (parts.next().unwrap(), parts.next().unwrap()) >= (6, 17);
     let budget = |tx_budget| XskPort::open(&XskConfig { tx_budget, ..config(A) }).unwrap().tx_budget();
-    assert_eq!(budget(None), None);
-    assert_eq!(budget(Some(512)), has_budget.then_some(512));
-    assert_eq!(budget(Some(1 << 20)), has_budget.then_some(2048), "the TX ring is the most");
+    assert_eq!(budget(1), has_budget.then_some(32), "the kernel takes no less");
+    assert_eq!(budget(512), has_budget.then_some(512));
+    assert_eq!(budget(1 << 20), has_budget.then_some(2048), "the TX ring is the most");
     assert!(!XskPort::open(&config(A)).unwrap().zero_copy(), "a veth copies");
 }
 

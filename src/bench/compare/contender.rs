@@ -45,23 +45,28 @@ impl Contender {
         }
     }
 
-    /// The arguments of its server. `control` is a path for a control socket, `seconds` when it ends at the latest: if the
+    /// True if its server is handfast's engine.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Contender::Discard | Contender::Close)
+    }
+
+    /// The arguments of its server on `cores`, one for each queue. `control` is a path for a control socket, `seconds` when it ends at the latest: if the
     /// comparison itself is killed, its servers go away by themselves.
-    pub fn server(self, core: u32, xdp_mode: &str, control: &str, seconds: u64) -> String {
+    pub fn server(self, cores: &str, xdp_mode: &str, control: &str, seconds: u64) -> String {
         let serve = |service: &str| {
             format!(
-                "serve -i hf-server --listen {PORT}={service} --cores {core} --xdp-mode {xdp_mode} --control {control} --duration {seconds}s --json"
+                "serve -i hf-server --listen {PORT}={service} --cores {cores} --xdp-mode {xdp_mode} --control {control} --duration {seconds}s --json"
             )
         };
         match self {
             Contender::Kernel => {
-                format!("lab accept --listen {SERVER_ADDRESS}:{PORT} --cores {core} --duration {seconds}s --json")
+                format!("lab accept --listen {SERVER_ADDRESS}:{PORT} --cores {cores} --duration {seconds}s --json")
             }
             Contender::Discard => serve("discard"),
             // Whoever closes first keeps each connection for its TIME-WAIT: a second of it, and room for that.
             Contender::Close => serve("close") + " --time-wait 1s --flows 1M",
             Contender::Ceiling => format!(
-                "lab reflect -i hf-server --port {PORT} --cores {core} --mode tcp --xdp-mode {xdp_mode} --duration {seconds}s --json"
+                "lab reflect -i hf-server --port {PORT} --cores {cores} --mode tcp --xdp-mode {xdp_mode} --duration {seconds}s --json"
             ),
         }
     }
@@ -101,7 +106,7 @@ mod tests {
         for (contender, summary) in Contender::ALL.into_iter().zip(summaries) {
             assert_eq!(contender.counted(&summary), Some(5), "{}", contender.name());
             assert_eq!(contender.counted(&json!({})), None);
-            assert!(contender.server(3, "native", "/tmp/x", 9).contains("--cores 3"), "{}", contender.name());
+            assert!(contender.server("3", "native", "/tmp/x", 9).contains("--cores 3"), "{}", contender.name());
         }
     }
 }

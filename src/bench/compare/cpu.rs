@@ -37,6 +37,17 @@ impl CpuTime {
         }
     }
 
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &CpuTime) -> CpuTime {
+        CpuTime {
+            user: self.user + other.user,
+            system: self.system + other.system,
+            softirq: self.softirq + other.softirq,
+            steal: self.steal + other.steal,
+        }
+    }
+
     /// Each part divided by `by` (connections), in microseconds.
     #[must_use]
     pub fn micros_per(&self, by: f64) -> CpuTime {

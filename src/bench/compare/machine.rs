@@ -34,6 +34,17 @@ impl Machine {
             cores,
         }
     }
+
+    /// The cores of a server and of a generator that use `queues` queues each: as far apart as there are cores. With fewer cores than
+    /// queues at both ends they share some.
+    pub fn cores_for(&self, queues: u32) -> (Vec<u32>, Vec<u32>) {
+        if queues == 1 {
+            return (vec![self.server_core], vec![self.generator_core]);
+        }
+        let queues = usize::try_from(queues).unwrap_or(usize::MAX);
+        let server = self.cores.iter().copied().cycle().take(queues).collect();
+        (server, self.cores.iter().rev().copied().cycle().take(queues).collect())
+    }
 }
 
 /// The model's name; `unknown` where /proc/cpuinfo has none.
@@ -55,6 +66,20 @@ mod tests {
     fn the_model_is_read_or_unknown() {
         assert_eq!(model("processor\t: 0\nmodel name\t: A  B 9\n"), "A  B 9");
         assert_eq!(model(""), "unknown");
+    }
+
+    #[test]
+    fn ends_have_cores_of_their_own_as_far_as_there_are_some() {
+        let machine = |cores: &[u32]| Machine {
+            cores: cores.to_vec(),
+            server_core: cores[0],
+            generator_core: cores[cores.len() - 1],
+            ..Machine::default()
+        };
+        assert_eq!(machine(&[0, 1]).cores_for(1), (vec![0], vec![1]));
+        assert_eq!(machine(&[0, 1]).cores_for(2), (vec![0, 1], vec![1, 0]));
+        assert_eq!(machine(&[2, 3, 4, 5]).cores_for(2), (vec![2, 3], vec![5, 4]));
+        assert_eq!(machine(&[7]).cores_for(2), (vec![7, 7], vec![7, 7]));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One run of one contender: its server is started, the generator runs against it, and both are asked what they counted.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -7,11 +8,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::BenchError;
-use super::contender::{Contender, PORT, SERVER_ADDRESS};
+use super::contender::{PORT, SERVER_ADDRESS};
 use super::cpu::{CpuTime, of_core, of_ended_children, of_process};
+use super::entrant::Entrant;
 use super::machine::Machine;
 use super::process::{Line, Running};
-use super::report::{Run, agree};
+use super::report::{Run, agree, float};
 use super::wire::{Wire, XdpModes};
 use crate::bench::lab::CLIENT_POOL;
 use crate::blast::report::BlastReport;
@@ -95,44 +97,51 @@ impl Bench<'_> {
         }
     }
 
-    /// The generator's arguments.
-    fn blast(&self, contender: Contender, engine: Engine) -> String {
-        let (core, mode) = (self.machine.generator_core, self.modes.client);
-        let closed_by = contender.closed_by();
+    /// The generator's arguments, on `cores`.
+    fn blast(&self, entrant: &Entrant, engine: Engine, cores: &str) -> String {
+        let Entrant { contender, generator: flags, .. } = entrant;
+        let (mode, closed_by) = (self.modes.client, contender.closed_by());
         let load = match engine {
             Engine::Afxdp => format!("--engine afxdp --duration {}", self.duration),
             Engine::Xdp => format!("--engine xdp --search --duration {}", self.trial()),
         };
         format!(
-            "blast -i hf-client --target {SERVER_ADDRESS}:{PORT} --source {CLIENT_POOL} --close {closed_by} --cores {core} --xdp-mode {mode} {load} --json -"
+            "blast -i hf-client --target {SERVER_ADDRESS}:{PORT} --source {CLIENT_POOL} --close {closed_by}{} --cores {cores} --xdp-mode {mode} {load} {flags} --json -",
+            self.queues(entrant)
         )
     }
 
-    /// Runs `contender` once.
+    /// The flag for an entrant that does not use all queues of the wire.
+    fn queues(&self, entrant: &Entrant) -> &'static str {
+        if entrant.queues == self.wire.queues() { "" } else { " --queues 0" }
+    }
+
+    /// Runs `entrant` once.
     ///
     /// # Errors
     ///
     /// If a child cannot be started, does not end, or says what is no result.
-    pub fn run(&self, contender: Contender, engine: Engine, round: u64) -> Result<Ran, BenchError> {
+    pub fn run(&self, entrant: &Entrant, engine: Engine, round: u64) -> Result<Ran, BenchError> {
         let control: PathBuf = std::env::temp_dir().join(format!("handfast-bench-{}.sock", std::process::id()));
         let seconds = self.patience(engine).as_secs() + SERVER_SECONDS;
-        let arguments = contender.server(
-            self.machine.server_core,
-            &self.modes.server.to_string(),
-            &control.to_string_lossy(),
-            seconds,
-        );
-        let server_line = self.at_server(&arguments);
-        let generator_line = self.at_client(&self.blast(contender, engine));
+        let (server_cores, generator_cores) = self.machine.cores_for(entrant.queues);
+        let mode = self.modes.server.to_string();
+        let contender = entrant.contender;
+        let arguments = contender.server(&list(&server_cores), &mode, &control.to_string_lossy(), seconds);
+        let program = entrant.program.as_ref().map_or_else(|| self.program.clone(), |path| path.display().to_string());
+        let arguments = format!("{arguments}{} {}", self.queues(entrant), entrant.server);
+        let server_line = Line::inside(&self.wire.server(), &program, &arguments);
+        let generator_line = self.at_client(&self.blast(entrant, engine, &list(&generator_cores)));
         let mut server = Running::start(&server_line)?;
         server.wait_until_ready(self.stop)?;
 
-        let before = Spent::now(self.machine, server.pid())?;
+        let cores = Cores { server: server_cores, generator: generator_cores };
+        let before = Spent::now(&cores, server.pid())?;
         let (ended_before, start) = (of_ended_children(), Instant::now());
         let mut generator = Running::start(&generator_line)?;
         let (_, said) = generator.wait(self.patience(engine), self.stop)?;
         let elapsed = start.elapsed().as_secs_f64();
-        let spent = Spent::now(self.machine, server.pid())?.since(&before);
+        let spent = Spent::now(&cores, server.pid())?.since(&before);
         let generator_process_s = of_ended_children().since(&ended_before);
 
         // A generator whose connections failed has a result all the same; one that failed itself has none.
@@ -150,8 +159,9 @@ impl Bench<'_> {
             generator_core_s: spent.generator_core,
             server_process_s: spent.server_process,
             generator_process_s,
-            others_s: spent.of_others(self.machine, &generator_process_s),
-            generator_busy: spent.generator_core.busy() / elapsed,
+            others_s: spent.of_others(&generator_process_s),
+            generator_busy: spent.generator_core.busy() / elapsed / float(cores.generator.len() as u64),
+            cores_shared: cores.are_shared(),
             ..judged(report, engine, counted)
         };
         Ok(Ran { run, server: server_line.to_string(), generator: generator_line.to_string() })
@@ -183,35 +193,62 @@ fn judged(report: BlastReport, engine: Engine, counted: Option<u64>) -> Run {
     }
 }
 
+/// Cores as a flag has them.
+fn list(cores: &[u32]) -> String {
+    cores.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The cores of both ends.
+#[derive(Debug)]
+struct Cores {
+    server: Vec<u32>,
+    generator: Vec<u32>,
+}
+
+impl Cores {
+    /// True if some core works for both: what was done on it for which cannot be told.
+    fn are_shared(&self) -> bool {
+        self.server.iter().any(|core| self.generator.contains(core))
+    }
+
+    /// What these cores have spent, each counted once.
+    fn spent(cores: &[u32]) -> Result<CpuTime, BenchError> {
+        let each: BTreeSet<u32> = cores.iter().copied().collect();
+        each.into_iter()
+            .try_fold(CpuTime::default(), |sum, core| Ok(sum.plus(&of_core(core).map_err(BenchError::Cpu)?)))
+    }
+}
+
 /// What was spent until now, or between two moments.
 #[derive(Clone, Copy, Debug)]
 struct Spent {
     server_core: CpuTime,
     generator_core: CpuTime,
+    both: CpuTime,
     server_process: CpuTime,
 }
 
 impl Spent {
-    fn now(machine: &Machine, server: u32) -> Result<Self, BenchError> {
+    fn now(cores: &Cores, server: u32) -> Result<Self, BenchError> {
         Ok(Self {
-            server_core: of_core(machine.server_core).map_err(BenchError::Cpu)?,
-            generator_core: of_core(machine.generator_core).map_err(BenchError::Cpu)?,
+            server_core: Cores::spent(&cores.server)?,
+            generator_core: Cores::spent(&cores.generator)?,
+            both: Cores::spent(&[cores.server.as_slice(), &cores.generator].concat())?,
             server_process: of_process(server).map_err(BenchError::Cpu)?,
         })
     }
 
     /// Time in user space of both cores that neither server nor generator had. What others do in the kernel cannot be told
     /// from softirqs that the kernel's own threads work off for these two.
-    fn of_others(&self, machine: &Machine, generator: &CpuTime) -> f64 {
-        let same_core = machine.server_core == machine.generator_core;
-        let cores = self.server_core.user + if same_core { 0.0 } else { self.generator_core.user };
-        (cores - self.server_process.user - generator.user).max(0.0)
+    fn of_others(&self, generator: &CpuTime) -> f64 {
+        (self.both.user - self.server_process.user - generator.user).max(0.0)
     }
 
     fn since(&self, earlier: &Self) -> Self {
         Self {
             server_core: self.server_core.since(&earlier.server_core),
             generator_core: self.generator_core.since(&earlier.generator_core),
+            both: self.both.since(&earlier.both),
             server_process: self.server_process.since(&earlier.server_process),
         }
     }
@@ -256,10 +293,10 @@ mod tests {
     #[test]
     fn what_neither_end_spent_was_spent_by_others() {
         let user = |user| CpuTime { user, ..CpuTime::default() };
-        let spent = Spent { server_core: user(1.0), generator_core: user(2.0), server_process: user(0.5) };
-        let machine = Machine { server_core: 0, generator_core: 1, ..Machine::default() };
-        assert!((spent.of_others(&machine, &user(1.5)) - 1.0).abs() < 1e-9);
-        assert_eq!(spent.of_others(&machine, &user(9.0)).to_bits(), 0.0_f64.to_bits(), "ticks are sampled");
+        let spent =
+            Spent { server_core: user(1.0), generator_core: user(2.0), both: user(3.0), server_process: user(0.5) };
+        assert!((spent.of_others(&user(1.5)) - 1.0).abs() < 1e-9);
+        assert_eq!(spent.of_others(&user(9.0)).to_bits(), 0.0_f64.to_bits(), "ticks are sampled");
     }
 
     #[test]

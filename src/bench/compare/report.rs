@@ -120,6 +120,9 @@ pub struct Run {
     pub handshake_us: [f64; 2],
     /// Where the generator's steering and sockets worked.
     pub generator_mode: String,
+    /// True if a core worked for server and generator both; what it did for which cannot be told.
+    #[serde(default)]
+    pub cores_shared: bool,
     /// What held the generator back, in its own words.
     pub bottleneck: Option<String>,
 }
@@ -224,7 +227,10 @@ impl Measured {
         let busy = |times: &[CpuTime]| {
             (!times.is_empty()).then(|| median(&times.iter().map(CpuTime::busy).collect::<Vec<_>>()))
         };
-        let (server, generator) = (times(|run| &run.server_core_s), times(|run| &run.generator_core_s));
+        let of_cores = |of: fn(&Run) -> &CpuTime| -> Vec<CpuTime> {
+            if runs.iter().any(|run| run.cores_shared) { Vec::new() } else { times(of) }
+        };
+        let (server, generator) = (of_cores(|run| &run.server_core_s), of_cores(|run| &run.generator_core_s));
         Self {
             engine: engine.to_owned(),
             server_command,
@@ -287,7 +293,8 @@ pub(super) fn remarks(contenders: &[ContenderReport]) -> Vec<String> {
     let limited = |contender: &&ContenderReport| {
         let measured = contender.by_engine().find(|measured| measured.engine == "afxdp");
         measured.is_some_and(|measured| {
-            median(&measured.runs.iter().map(|run| run.generator_busy).collect::<Vec<_>>()) >= BUSY
+            let shared = measured.runs.iter().any(|run| run.cores_shared);
+            !shared && median(&measured.runs.iter().map(|run| run.generator_busy).collect::<Vec<_>>()) >= BUSY
         })
     };
     let limited: Vec<&str> = contenders.iter().filter(limited).map(|contender| contender.name.as_str()).collect();
@@ -300,17 +307,27 @@ pub(super) fn remarks(contenders: &[ContenderReport]) -> Vec<String> {
     remarks
 }
 
-/// The ratios of `contenders`: those of handfast over the kernel and over the ceiling, and the kernel over the ceiling.
-pub(super) fn ratios(contenders: &[ContenderReport]) -> Vec<Ratio> {
+/// Who is compared with whom, above and below the line: handfast with the kernel and with the ceiling, and the kernel with the ceiling.
+pub(super) const PAIRS: [(&str, &str); 5] = [
+    ("handfast discard", "kernel"),
+    ("handfast close", "kernel"),
+    ("handfast discard", "ceiling"),
+    ("handfast close", "ceiling"),
+    ("kernel", "ceiling"),
+];
+
+/// The ratios of `contenders` in these `pairs`.
+pub(super) fn ratios<'a>(
+    contenders: &[ContenderReport],
+    pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Vec<Ratio> {
     let mut ratios = Vec::new();
-    for over in ["kernel", "ceiling"] {
-        for of in ["handfast discard", "handfast close", "kernel"].iter().filter(|of| **of != over) {
-            let named = |name: &str| contenders.iter().find(|contender| contender.name == name);
-            let (Some(upper), Some(lower)) = (named(of), named(over)) else { continue };
-            for above in upper.by_engine() {
-                let below = lower.by_engine().find(|below| below.engine == above.engine);
-                ratios.extend(below.and_then(|below| ratio(of, over, above, below)));
-            }
+    for (of, over) in pairs {
+        let named = |name: &str| contenders.iter().find(|contender| contender.name == name);
+        let (Some(upper), Some(lower)) = (named(of), named(over)) else { continue };
+        for above in upper.by_engine() {
+            let below = lower.by_engine().find(|below| below.engine == above.engine);
+            ratios.extend(below.and_then(|below| ratio(of, over, above, below)));
         }
     }
     ratios
@@ -370,7 +387,7 @@ pub(super) mod tests {
             date: "2026-01-01T00:00:00Z".into(),
             duration_s: 1.0,
             rounds: 3,
-            ratios: ratios(&contenders),
+            ratios: ratios(&contenders, PAIRS),
             contenders,
             packet_ceilings: vec![ceiling],
             notes: vec!["something to know".into()],

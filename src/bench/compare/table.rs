@@ -32,7 +32,7 @@ fn micros(value: Option<f64>) -> String {
 fn row(f: &mut fmt::Formatter<'_>, contender: &ContenderReport, measured: &Measured) -> fmt::Result {
     let part = |of: fn(&super::cpu::CpuTime) -> f64| micros(measured.server_cpu_us.as_ref().map(of));
     let counts = match (measured.mismatches, measured.failed) {
-        (0, 0) if measured.server_cpu_us.is_none() => "-".to_owned(),
+        (0, 0) if measured.runs.iter().all(|run| run.counts_agree.is_none()) => "-".to_owned(),
         (0, 0) => "agree".to_owned(),
         (0, failed) => format!("agree, {} failed", grouped(super::report::float(failed))),
         (runs, failed) => format!("DIFFER in {runs} run(s), {} failed", grouped(super::report::float(failed))),
@@ -60,7 +60,7 @@ impl fmt::Display for BenchReport {
         writeln!(f, "handfast {}, {}: Linux {}, {}", self.version, self.date, machine.kernel, machine.cpu)?;
         writeln!(
             f,
-            "one veth pair, {} queue; server on core {} ({}), generator on core {} ({}); napi deferral {} x {} us",
+            "one veth pair, {} queue(s); server on core {} ({}), generator on core {} ({}); napi deferral {} x {} us",
             wire.queues,
             machine.server_core,
             wire.server_xdp_mode,

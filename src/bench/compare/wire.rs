@@ -56,6 +56,7 @@ pub struct WireReport {
 #[derive(Debug)]
 pub(in crate::bench) struct Wire {
     lab: Lab,
+    queues: u32,
     up: bool,
 }
 
@@ -72,7 +73,7 @@ impl Wire {
             return Err(BenchError::Exists(name.to_owned()));
         }
         // The guard comes first: a lab that came up halfway is removed as well.
-        let wire = Self { lab, up: true };
+        let wire = Self { lab, queues: report.queues, up: true };
         let config = LabConfig { queues: report.queues, mtu: report.mtu, ..LabConfig::named(name) };
         Lab::up(&config)?;
         wire.set_at_server(&SERVER_SETTINGS)?;
@@ -107,6 +108,11 @@ impl Wire {
 
     fn namespace_of(&self, end: &End) -> String {
         if end.interface == SERVER.interface { self.server() } else { self.client() }
+    }
+
+    /// Queues of each end.
+    pub fn queues(&self) -> u32 {
+        self.queues
     }
 
     /// The namespace of the servers.

@@ -2,6 +2,7 @@
 
 use super::window::{Said, finding};
 use super::{Finding, Window};
+use crate::observe::balance::Imbalance;
 use crate::observe::text::{grouped, ranges};
 
 /// Connections on a queue that no worker serves.
@@ -248,24 +249,17 @@ const IMBALANCE_FRAMES_PER_SECOND: f64 = 200.0;
 /// One queue does nearly everything.
 pub fn queue_imbalance(window: &Window<'_>) -> Option<Finding> {
     let frames: Vec<(u32, u64)> = window.workers().map(|worker| (worker.queue, worker.rx_frames())).collect();
-    let total: u64 = frames.iter().map(|(_, frames)| frames).sum();
-    let (queue, most) = frames.iter().copied().max_by_key(|(_, frames)| *frames)?;
-    let queues = u64::try_from(frames.len()).unwrap_or(u64::MAX);
+    let imbalance = Imbalance::of(&frames)?;
     #[expect(clippy::cast_precision_loss, reason = "a rate, compared with a coarse limit")]
-    let rate = total as f64 / window.seconds().max(f64::EPSILON);
-    // Twice its share, or of two queues three quarters.
-    let uneven = queues > 1 && most * queues > total + total / 2 && rate > IMBALANCE_FRAMES_PER_SECOND;
-    let hit = if uneven { most - total / queues } else { 0 };
-    finding("queue_imbalance", 60.0, (hit, total), || Said {
+    let rate = imbalance.total as f64 / window.seconds().max(f64::EPSILON);
+    let hit = if rate > IMBALANCE_FRAMES_PER_SECOND { imbalance.beyond_share() } else { 0 };
+    let queue = imbalance.queue;
+    finding("queue_imbalance", 60.0, (hit, imbalance.total), || Said {
         what: format!(
             "The queues are loaded unevenly: queue {queue} receives most of the frames, and its core most of the work."
         ),
         evidence: frames.iter().map(|(queue, frames)| format!("queue {queue}: {} frames", grouped(*frames))).collect(),
-        remedy: format!(
-            "have the ports in the hash: ethtool -N {0} rx-flow-hash tcp4 sdfn; and an even table: ethtool -X {0} equal {queues}. Few \
-             clients, or one connection that carries everything, cannot be spread",
-            window.interface_name()
-        ),
+        remedy: imbalance.remedy(window.interface_name()),
     })
 }
 

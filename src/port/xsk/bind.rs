@@ -1,11 +1,11 @@
 //! From a configuration to a bound socket. What is here: UMEM, socket, bind with its retries, and the socket options.
 //! What is not here: any XDP program; libxdp's own is not loaded, the steering program is `steer`'s.
 
-use super::config::{BindMode, XskConfig};
+use super::config::{BindMode, TX_BUDGET_LEAST, XskConfig};
 use super::error::XskError;
 use super::rings::{Parts, XskRings};
 use super::umem::Frames;
-use crate::port::Frame;
+use crate::port::{BURST_FRAMES, Frame};
 use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::sockopt::xdp_options;
@@ -26,8 +26,9 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Socket option of SOL_XDP: how many frames one call sends in copy mode. Since Linux 6.17 (include/uapi/linux/if_xdp.h).
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
-/// The kernel takes no smaller budget, and has it without the option (TX_BATCH_SIZE in net/xdp/xsk.c).
-const TX_BUDGET_LEAST: u32 = 32;
+/// Socket options of SOL_SOCKET for busy polling (include/uapi/asm-generic/socket.h).
+const SO_PREFER_BUSY_POLL: libc::c_int = 69;
+const SO_BUSY_POLL_BUDGET: libc::c_int = 70;
 
 /// ETHTOOL_GCHANNELS and its structure (include/uapi/linux/ethtool.h).
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
@@ -62,7 +63,14 @@ pub(super) fn open(config: &XskConfig) -> Result<(XskRings, Vec<Frame>), XskErro
     let mut rings = XskRings::new(parts, frames);
     let options = xdp_options(rings.fd()).map_err(|e| other(config, "XDP_OPTIONS", e.into(), "it takes Linux 5.3"))?;
     rings.zero_copy = options.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY);
-    rings.tx_budget = config.tx_budget.and_then(|frames| set_tx_budget(rings.fd(), frames, config.tx_ring));
+    // A kernel without the option sends its 32 frames a call: slower, and nothing is wrong.
+    let tx_budget = config.tx_budget.max(TX_BUDGET_LEAST).min(config.tx_ring);
+    rings.tx_budget =
+        set_option(rings.fd(), libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, tx_budget).is_ok().then_some(tx_budget);
+    if config.busy_poll_us > 0 {
+        prefer_busy_polling(config, rings.fd())?;
+    }
+    rings.busy_poll = config.busy_poll_us > 0;
     Ok((rings, tokens))
 }
 
@@ -111,16 +119,26 @@ fn bind(config: &XskConfig, umem: &Umem, interface: &Interface) -> Result<Queues
     }
 }
 
-/// Sets how many frames one call sends in copy mode, within what the kernel takes. `None` if the kernel has no such
-/// option, or the TX ring is too small for it.
-fn set_tx_budget(fd: BorrowedFd<'_>, frames: u32, tx_ring: u32) -> Option<u32> {
-    let frames = frames.max(TX_BUDGET_LEAST).min(tx_ring);
+/// Has the socket's calls run the driver's poll, a burst of frames at a time.
+fn prefer_busy_polling(config: &XskConfig, fd: BorrowedFd<'_>) -> Result<(), XskError> {
+    let budget = u32::try_from(BURST_FRAMES).expect("a burst is small");
+    let options = [
+        ("SO_PREFER_BUSY_POLL", SO_PREFER_BUSY_POLL, 1),
+        ("SO_BUSY_POLL", libc::SO_BUSY_POLL, config.busy_poll_us),
+        ("SO_BUSY_POLL_BUDGET", SO_BUSY_POLL_BUDGET, budget),
+    ];
+    options.into_iter().try_for_each(|(name, option, value)| {
+        let remedy = "preferred busy polling takes Linux 5.11 and CAP_NET_ADMIN; without --busy-poll interrupts do it";
+        set_option(fd, libc::SOL_SOCKET, option, value).map_err(|error| other(config, name, error, remedy))
+    })
+}
+
+/// Sets a socket option of 32 bits.
+fn set_option(fd: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int, value: u32) -> io::Result<()> {
     let len = libc::socklen_t::try_from(size_of::<u32>()).expect("4 bytes");
-    // SAFETY: `fd` is open while borrowed, and the kernel reads `len` bytes of `frames`, which outlives the call.
-    let answer = unsafe {
-        libc::setsockopt(fd.as_raw_fd(), libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, (&raw const frames).cast(), len)
-    };
-    (answer == 0).then_some(frames)
+    // SAFETY: `fd` is open while borrowed, and the kernel reads `len` bytes of `value`, which outlives the call.
+    let answer = unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const value).cast(), len) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// How many queues the interface has: the larger of receive and transmit, as bind counts. `None` if its driver does not

@@ -11,6 +11,14 @@ const LINK_HEADER_MOST: u32 = 14 + 2 * 4;
 const CHUNK_LEAST: u32 = 2048;
 /// The kernel refuses chunks larger than a page.
 pub const CHUNK_MOST: u32 = 4096;
+/// The kernel takes no smaller TX budget, and has it without the option (TX_BATCH_SIZE in net/xdp/xsk.c).
+pub const TX_BUDGET_LEAST: u32 = 32;
+/// As many frames as the largest ring has.
+pub const TX_BUDGET_MOST: u32 = 1 << 20;
+/// The TX budget unless another one is given.
+pub const DEFAULT_TX_BUDGET: u32 = 512;
+/// Longer than a millisecond at a time would keep a worker from its timers.
+pub const BUSY_POLL_MOST_US: u32 = 1_000;
 /// The largest MTU whose packets fit a chunk.
 pub const MTU_MOST: u32 = CHUNK_MOST - LINK_HEADER_MOST - XDP_HEADROOM;
 
@@ -55,9 +63,12 @@ pub struct XskConfig {
     pub bind: BindMode,
     /// Have the driver say when it wants to be called (XDP_USE_NEED_WAKEUP).
     pub need_wakeup: bool,
-    /// How many frames the kernel sends in one call in copy mode (XDP_MAX_TX_SKB_BUDGET, since Linux 6.17), at least 32
-    /// and at most `tx_ring`; `None` leaves the kernel's 32. A veth's own ring holds 256 frames.
-    pub tx_budget: Option<u32>,
+    /// How many frames the kernel sends in one call in copy mode (XDP_MAX_TX_SKB_BUDGET, since Linux 6.17; before, 32), at least
+    /// [`TX_BUDGET_LEAST`]; more than `tx_ring` means as many. A veth's own ring holds 256 frames.
+    pub tx_budget: u32,
+    /// Preferred busy polling (SO_PREFER_BUSY_POLL, since Linux 5.11): the driver's poll runs when the worker calls the kernel, for so many
+    /// microseconds, and interrupts stay off. 0 leaves it to interrupts. A veth has no NAPI that a socket could poll.
+    pub busy_poll_us: u32,
     /// Lay the UMEM into huge pages, which have to be reserved (vm.nr_hugepages).
     pub huge_pages: bool,
 }
@@ -76,7 +87,8 @@ impl XskConfig {
             completion_ring: 2048,
             bind: BindMode::Auto,
             need_wakeup: true,
-            tx_budget: Some(512),
+            tx_budget: DEFAULT_TX_BUDGET,
+            busy_poll_us: 0,
             huge_pages: false,
         }
     }

@@ -26,7 +26,10 @@ mod error;
 mod rings;
 mod umem;
 
-pub use config::{BindMode, CHUNK_MOST, MTU_MOST, XskConfig, frame_size};
+pub use config::{
+    BUSY_POLL_MOST_US, BindMode, CHUNK_MOST, DEFAULT_TX_BUDGET, MTU_MOST, TX_BUDGET_LEAST, TX_BUDGET_MOST, XskConfig,
+    frame_size,
+};
 pub use error::XskError;
 pub use rings::XskRings;
 

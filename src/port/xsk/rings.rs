@@ -36,6 +36,8 @@ pub struct XskRings {
     need_wakeup: bool,
     /// True if the kernel's driver moves the frames itself.
     pub(super) zero_copy: bool,
+    /// True if the driver's poll runs when the kernel is called, and not by itself.
+    pub(super) busy_poll: bool,
     /// How many frames the kernel was told to send at a kick, if it was.
     pub(super) tx_budget: Option<u32>,
 }
@@ -81,6 +83,7 @@ impl XskRings {
             tx_size,
             need_wakeup,
             zero_copy: false,
+            busy_poll: false,
             tx_budget: None,
         }
     }
@@ -128,9 +131,10 @@ impl Rings for XskRings {
 
     #[inline]
     fn wake_fill(&mut self) -> bool {
-        let wanted = self.need_wakeup && self.fill.needs_wakeup();
+        // While it is polled, the driver receives nothing but in this call.
+        let wanted = self.busy_poll || self.need_wakeup && self.fill.needs_wakeup();
         if wanted {
-            // What the driver answers changes nothing here: it is asked again as long as its flag stands.
+            // What the driver answers changes nothing here: it is called again as long as it wants to be.
             let _ = rustix::net::recv(self.fd(), &mut [0u8; 0][..], RecvFlags::DONTWAIT);
         }
         wanted
