@@ -17,6 +17,7 @@ use crate::control::listen::{Listen, ServiceSpec};
 use crate::control::logs::{self, LogFormat};
 use crate::control::preflight;
 use crate::control::problem::Problems;
+use crate::control::profile::{self, ProfileArgs, ProfileError};
 use crate::control::protocol::{
     DEFAULT_FLOWS_LIMIT, DrainRequest, FlowsRequest, MAX_DRAIN_TIMEOUT_MS, MAX_FLOWS_LIMIT, MAX_WHY_SECONDS,
     ReloadRequest, Request, STATES, WhyRequest,
@@ -99,6 +100,17 @@ its start on. docs/operations.md lists the causes.
 Examples:
   handfast why -i eth0
   handfast why -i eth0 --last 60s --json";
+
+const PROFILE_EXAMPLES: &str = "\
+The server times its turns for so long and then no more, also if this command is ended early. One
+profile at a time. docs/operations.md explains the stages.
+
+Examples:
+  handfast profile -i eth0
+  handfast profile -i eth0 --duration 1s --every 1 --json profile.json --html profile.html
+  handfast profile -i eth0 --folded profile.folded && inferno-flamegraph profile.folded > profile.svg
+
+Exit status: 0 success, 1 failed while running, 2 wrong usage.";
 
 const BLAST_EXAMPLES: &str = "\
 Without --rate and --concurrency, 512 connections are in progress at any time, as fast as it goes.
@@ -183,6 +195,14 @@ enum Commands {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
+    },
+    /// Say where the time of a running server's workers goes: for a while, by stage and frame, beside what links have for a frame
+    #[command(after_help = PROFILE_EXAMPLES)]
+    Profile {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(flatten)]
+        args: ProfileArgs,
     },
     /// Show live what a running server does: rates, states, queues, drops, listeners, top talkers
     Top {
@@ -341,6 +361,9 @@ enum Failure {
     /// A worker ended by itself: exit status 1.
     #[error("serving {0} ended early, because a worker did; the log says why")]
     Worker(String),
+    /// A running server could not be profiled: exit status 1.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// The live view: the status is its.
     #[error(transparent)]
     Top(#[from] TopError),
@@ -367,6 +390,7 @@ impl Failure {
             Self::Configuration(_) => 2,
             Self::Machine(_)
             | Self::Client(_)
+            | Self::Profile(_)
             | Self::Output(_)
             | Self::Path { .. }
             | Self::NotDrained(_)
@@ -403,6 +427,7 @@ pub fn main() -> ExitCode {
         Commands::Why { server, last, json } => {
             ask(&server, &Request::Why(WhyRequest { seconds: last }), json, why::page::page).map(drop)
         }
+        Commands::Profile { server, args } => profile::run(&server.path(), &args).map_err(Failure::Profile),
         Commands::Top { server } => top::run(server.path(), server.name()).map_err(Failure::Top),
         Commands::Blast(args) => blast(&args).map_err(Failure::Blast),
         Commands::Flood(args) => flood(&args).map_err(Failure::Flood),

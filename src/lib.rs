@@ -9,7 +9,7 @@
 //! | 4 | [`control`], [`blast`], [`flood`], [`mod@bench`], [`sim`] | configuration, supervisor, control socket; the load generator; floods; the veth lab and kernel clients; a deterministic world |
 //! | 3 | [`worker`], [`steer`], [`observe`] | one thread's loop; the steering program; reports |
 //! | 2 | [`engine`], [`port`] | one worker's TCP; where frames come from and go to. Neither knows the other |
-//! | 1 | [`tcp`], [`flow`], [`timer`], [`service`], [`stats`] | the protocol, its tables, its application side, its counters |
+//! | 1 | [`tcp`], [`flow`], [`timer`], [`service`], [`stats`], [`profile`] | the protocol, its tables, its application side, its counters, where its time goes |
 //! | 0 | [`wire`], [`verdict`], [`time`], [`arch`] | bytes and meaning, what can happen to a frame, time as a value |
 //!
 //! A received frame goes up and down once: [`port`] hands it to [`worker`], [`engine`] reads it with [`wire`], asks
@@ -26,6 +26,7 @@ pub mod wire;
 
 // Floor 1.
 pub mod flow;
+pub mod profile;
 pub mod service;
 pub mod stats;
 pub mod tcp;

@@ -4,9 +4,12 @@
 
 mod common;
 
-use handfast::control::protocol::{DrainRequest, ErrorCode, FlowsRequest, Refusal, ReloadRequest, WhyRequest};
+use handfast::control::protocol::{
+    DrainRequest, ErrorCode, FlowsRequest, ProfileRequest, Refusal, ReloadRequest, WhyRequest,
+};
 use handfast::control::settings::{KEYS, Table};
 use handfast::control::socket::{Handler, Server};
+use handfast::observe::profile::ProfileReport;
 use handfast::observe::report::{Drained, FlowRow, Flows, Reloaded, Stats};
 use handfast::observe::why::Diagnosis;
 use serde_json::Value;
@@ -14,6 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::time::Duration;
 
 fn handfast(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_handfast"));
@@ -198,6 +202,46 @@ impl Handler for Fake {
     fn why(&self, request: &WhyRequest) -> Result<Diagnosis, Refusal> {
         Ok(Diagnosis { interface: "fake0".into(), frames_seen: request.seconds, ..Diagnosis::default() })
     }
+
+    fn profile(&self, request: &ProfileRequest, _: &dyn Fn() -> bool) -> Result<ProfileReport, Refusal> {
+        let ProfileRequest { duration_ms, every } = *request;
+        let duration_s = Duration::from_millis(duration_ms).as_secs_f64();
+        Ok(ProfileReport { interface: "fake0".into(), duration_s, every, ..ProfileReport::default() })
+    }
+}
+
+#[test]
+fn profile_writes_what_a_server_answers_where_it_is_asked_to() {
+    let folder = Folder::new("profile");
+    let socket = folder.path("hf.sock");
+    let _server = Server::start(Path::new(&socket), Arc::new(Fake)).unwrap();
+    let ask = |args: &[&str]| handfast(&[&["profile", "--control", &socket], args].concat());
+    let [json, html, stacks] = ["p.json", "p.html", "p.folded"].map(|name| folder.path(name));
+    let page = stdout(&ask(&["--duration", "1500ms", "--json", &json, "--html", &html, "--folded", &stacks]));
+    assert!(page.contains(" on fake0, profiled for 1.5 s; one of 8 turns timed"), "{page}");
+    let written: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+    assert_eq!((&written["duration_s"], &written["every"]), (&1.5.into(), &8.into()));
+    assert!(fs::read_to_string(&html).unwrap().starts_with("<!DOCTYPE html>"));
+    assert_eq!(fs::read_to_string(&stacks).unwrap(), "", "the fake has no workers");
+    let printed = stdout(&ask(&["--every", "1", "--json", "-"]));
+    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap()["every"], 1);
+
+    for (args, status, said) in [
+        (["--duration", "50ms"], 2, "must be from 100ms to 10m"),
+        (["--duration", "5"], 2, "must be a duration"),
+        (["--every", "0"], 2, "0 is not in 1..=10000"),
+        (["--html", "/nonexistent/p.html"], 1, "writing the profile to /nonexistent/p.html: No such file"),
+        (["--folded", "/proc/p.folded"], 1, "writing the profile to /proc/p.folded: "),
+    ] {
+        let output = ask(&args);
+        assert_eq!(output.status.code(), Some(status), "{args:?}: {output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(said), "{args:?}: {output:?}");
+        assert!(output.stdout.is_empty());
+    }
+    let nobody = handfast(&["profile", "--control", "/nonexistent/hf.sock", "--html", &folder.path("not.html")]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("no server answers at /nonexistent/hf.sock"));
+    assert!(!Path::new(&folder.path("not.html")).exists(), "a file of no profile is not left behind");
 }
 
 #[test]

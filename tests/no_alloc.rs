@@ -16,6 +16,7 @@ use alloc::{allocations, releases};
 use handfast::engine::listeners::Listeners;
 use handfast::port::Port;
 use handfast::port::memory::{MemoryConfig, MemoryPort};
+use handfast::profile::Stage;
 use handfast::stats::counters::Counters;
 use handfast::stats::ledger::{flows_unaccounted, frames_unaccounted};
 use handfast::tcp::config::{HalfOpenFull, SynCookies, TcpConfig};
@@ -25,6 +26,7 @@ use handfast::time::Now;
 use handfast::verdict::DropReason;
 use handfast::worker::Worker;
 use handfast::worker::mailbox::{Answer, Command, FlowQuery};
+use handfast::worker::profile::Profile;
 use peers::{Cable, Conduct, GivenTime, Random, Setup, hasty};
 
 const MILLI: u64 = 1_000_000;
@@ -133,6 +135,43 @@ fn cookies_and_evictions_cost_no_heap() {
         assert_happened(engine.counters(), names);
         assert_eq!(engine.flows(), 0, "every connection has come to its end");
         assert_eq!((frames_unaccounted(engine.counters()), flows_unaccounted(engine.counters(), 0)), (0, 0));
+    }
+}
+
+#[test]
+fn turns_that_are_timed_cost_no_heap_and_their_profile_comes_back() {
+    for every in [1, 3] {
+        let mut cable = Cable::new(&Setup { flows: 300, ..Setup::default() });
+        let mut random = Random::new(9);
+        assert!(cable.mailbox.send(Command::Profile(Box::new(Profile::new(every)))).is_ok());
+        for round in 0_usize..3_000 {
+            if round < 1_000 && round.is_multiple_of(2) {
+                cable.open(Conduct::ALL[round / 2 % Conduct::ALL.len()]);
+                cable.send_noise(&mut random);
+            }
+            cable.turn_with(MILLI, turn);
+        }
+        let counters = *cable.worker.engine().counters();
+        assert!(cable.mailbox.send(Command::EndProfile).is_ok());
+        cable.turn_with(MILLI, turn);
+        let Some(Answer::Profile(profile)) = cable.mailbox.take_answer() else { panic!("no profile came back") };
+        let sheet = &profile.sheet;
+        // The turn of the command itself is not timed, and it received what was sent before.
+        let timed = sheet.detailed.frames + sheet.whole.frames;
+        assert_eq!(timed, profile.port.rx_frames);
+        assert!(timed > 1_000 && counters.received - timed <= 64, "{timed} of {}", counters.received);
+        assert_eq!(sheet.detailed.turns + sheet.whole.turns + sheet.polls.times, 3_000);
+        assert_eq!(sheet.whole.turns == 0, every == 1);
+        let sum: u64 = sheet.stages.iter().sum();
+        assert!(sum <= sheet.detailed.cycles && sum * 100 >= sheet.detailed.cycles * 95, "{sum}: {:?}", sheet.detailed);
+        for stage in Stage::ALL {
+            assert!(sheet.readings[stage.index()] > 0, "no turn passed through {}", stage.name());
+        }
+        // Without one there is nothing to end, and nothing to answer.
+        assert!(cable.mailbox.send(Command::EndProfile).is_ok());
+        cable.turn_with(MILLI, turn);
+        cable.turn_with(MILLI, turn);
+        assert!(cable.mailbox.take_answer().is_none());
     }
 }
 

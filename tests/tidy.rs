@@ -32,7 +32,7 @@ const TOWERS: [&str; 2] = ["engine", "port"];
 const UNSAFE_ROOMS: [&str; 2] = ["src/arch", "src/port/xsk"];
 
 /// The data path: what runs for a frame, a due timer or a command, from port to worker.
-const DATA_PATH: [&str; 14] = [
+const DATA_PATH: [&str; 15] = [
     "src/engine/",
     "src/flow/",
     "src/port/chunks.rs",
@@ -41,6 +41,7 @@ const DATA_PATH: [&str; 14] = [
     "src/port/rings.rs",
     "src/port/xsk/rings.rs",
     "src/port/xsk/umem.rs",
+    "src/profile/",
     "src/service/",
     "src/stats/publish.rs",
     "src/tcp/",

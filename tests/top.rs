@@ -5,8 +5,9 @@
 //! the code that draws it.
 #![cfg(feature = "xdp")]
 
-use handfast::control::protocol::{DrainRequest, FlowsRequest, Refusal, ReloadRequest, WhyRequest};
+use handfast::control::protocol::{DrainRequest, FlowsRequest, ProfileRequest, Refusal, ReloadRequest, WhyRequest};
 use handfast::control::socket::{Handler, Server};
+use handfast::observe::profile::ProfileReport;
 use handfast::observe::report::{
     Drained, Figures, FlowRow, Flows, ListenerReport, Mode, Reloaded, Stats, WorkerReport,
 };
@@ -80,6 +81,10 @@ impl Handler for Fake {
 
     fn why(&self, _: &WhyRequest) -> Result<Diagnosis, Refusal> {
         Ok(Diagnosis::default())
+    }
+
+    fn profile(&self, _: &ProfileRequest, _: &dyn Fn() -> bool) -> Result<ProfileReport, Refusal> {
+        Ok(ProfileReport::default())
     }
 }
 

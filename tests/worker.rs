@@ -263,8 +263,12 @@ impl<F: FnMut(Seen, &mut MemoryPort)> Port for WatchedPort<F> {
         self.port.take_free()
     }
 
-    fn flush(&mut self) {
-        self.port.flush();
+    fn submit(&mut self) {
+        self.port.submit();
+    }
+
+    fn kick(&mut self) {
+        self.port.kick();
     }
 
     fn tx_outstanding(&self) -> bool {

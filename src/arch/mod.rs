@@ -2,5 +2,6 @@
 
 #[cfg(feature = "xdp")]
 pub mod bpf;
+pub mod cycles;
 pub mod pages;
 pub mod prefetch;

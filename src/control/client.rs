@@ -1,6 +1,6 @@
 //! The other end of the control socket: what `stats`, `flows`, `reload`, `drain` and `why` use.
 
-use super::protocol::{DrainRequest, Refusal, Request, parse_answer};
+use super::protocol::{DrainRequest, ProfileRequest, Refusal, Request, parse_answer};
 use serde::Deserialize;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -68,6 +68,7 @@ pub fn call<T: for<'de> Deserialize<'de>>(path: &Path, request: &Request) -> Res
 fn exchange(stream: &mut UnixStream, request: &Request) -> io::Result<Vec<u8>> {
     let asked = match request {
         Request::Drain(DrainRequest { timeout_ms }) => Duration::from_millis(*timeout_ms),
+        Request::Profile(ProfileRequest { duration_ms, .. }) => Duration::from_millis(*duration_ms),
         Request::Stats {} | Request::Flows(_) | Request::Reload(_) | Request::Why(_) => Duration::ZERO,
     };
     stream.set_read_timeout(Some(asked + ANSWER_PATIENCE))?;

@@ -9,6 +9,7 @@ use crate::tcp::cookie::Keys;
 use crate::tcp::state::State;
 use crate::worker::clock::{Clock, MonotonicClock};
 use crate::worker::mailbox::{Answer, Command, FlowQuery, Mailbox};
+use crate::worker::profile::Profile;
 use crate::worker::report::Report;
 use crate::worker::user::{Nobody, User};
 use crate::worker::{Idle, Worker};
@@ -273,7 +274,7 @@ impl Crew {
             let query = FlowQuery::new(state, room, listeners);
             let query = member.ask(Command::Flows(query), timeout, |answer| match answer {
                 Answer::Flows(query) => Some(query),
-                Answer::OldListeners(_) => None,
+                Answer::OldListeners(_) | Answer::Profile(_) => None,
             })?;
             room -= query.flows.len();
             for (sum, flows) in of_listener.iter_mut().zip(&query.flows_of_listener) {
@@ -283,6 +284,40 @@ impl Crew {
             queries.push((member.queue, query));
         }
         Ok(FoundFlows { queries, of_listener })
+    }
+
+    /// Has every worker time its turns, one of `every` stage by stage, until [`Crew::end_profile`].
+    ///
+    /// # Errors
+    ///
+    /// [`CrewError::Silent`] for a worker that takes no command; some may time their turns then.
+    pub fn begin_profile(&self, every: u32) -> Result<(), CrewError> {
+        self.members.iter().try_for_each(|member| member.send(Command::Profile(Box::new(Profile::new(every)))))
+    }
+
+    /// Has every worker time no more turns. Queue, core and profile of each.
+    ///
+    /// # Errors
+    ///
+    /// [`CrewError::Silent`] for a worker that does not hand its profile back.
+    pub fn end_profile(&self) -> Result<Vec<(u32, u32, Box<Profile>)>, CrewError> {
+        let _asking = self.asking();
+        let ended = self.members.iter().map(|member| {
+            let profile = member.ask(Command::EndProfile, ANSWER_TIMEOUT, |answer| match answer {
+                Answer::Profile(profile) => Some(profile),
+                Answer::OldListeners(_) | Answer::Flows(_) => None,
+            })?;
+            Ok((member.queue, member.core, profile))
+        });
+        ended.collect()
+    }
+
+    /// Has every worker time no more turns, and waits for nobody: what they hand back is dropped by who asks them next.
+    pub fn give_up_profile(&self) {
+        for member in &self.members {
+            // A worker that takes no command has ended, or will be asked again by who profiles next.
+            let _ = member.send(Command::EndProfile);
+        }
     }
 
     fn asking(&self) -> std::sync::MutexGuard<'_, ()> {

@@ -3,7 +3,7 @@
 //! program answer SYNs, [`office`] answers for all of it), what is asked for ([`settings`], [`mod@file`], [`config`], [`listen`],
 //! [`values`]), whether the machine can do it ([`preflight`] judges what [`machine`] and [`link`] find, [`doctor`] says it of
 //! each thing in the list of [`check`]), what it is found to do ([`meter`] counts the interface, [`history`] keeps reports), how
-//! a running server is talked to ([`socket`], [`client`], [`protocol`], [`metrics`], [`top`]), and what is said about it
+//! a running server is talked to ([`socket`], [`client`], [`protocol`], [`metrics`], [`top`], [`mod@profile`]), and what is said about it
 //! ([`logs`], [`notify`], [`problem`]).
 //!
 //! What is not here: packets, flows, and the text of reports (observe).
@@ -29,6 +29,7 @@ pub mod notify;
 pub mod office;
 pub mod preflight;
 pub mod problem;
+pub mod profile;
 pub mod protocol;
 pub mod roster;
 pub mod settings;

@@ -6,13 +6,14 @@ use super::crew::{Crew, CrewError};
 use super::history::History;
 use super::meter::Meter;
 use super::preflight::Preflight;
-use super::protocol::{DrainRequest, ErrorCode, FlowsRequest, Refusal, ReloadRequest, WhyRequest};
+use super::protocol::{DrainRequest, ErrorCode, FlowsRequest, ProfileRequest, Refusal, ReloadRequest, WhyRequest};
 use super::roster::Roster;
 use super::socket::Handler;
 use super::supervisor::per_worker;
 use crate::engine::listeners::ListenerFlows;
 use crate::engine::snapshot::FlowSnapshot;
 use crate::observe::identity::{Readings, identities};
+use crate::observe::profile::ProfileReport;
 use crate::observe::report::{
     Drained, Figures, FlowRow, Flows, Ledgers, ListenerReport, Mode, Reloaded, Setting, Stats, Values, WorkerReport,
 };
@@ -25,7 +26,7 @@ use crate::worker::clock::{Clock, MonotonicClock};
 use crate::worker::report::Report;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,12 @@ const CONTROL_LATE: Duration = Duration::from_millis(50);
 
 /// How often a drain looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// How often a profile looks whether anybody still waits for it.
+const PROFILE_POLL: Duration = Duration::from_millis(20);
+
+/// How long a profile waits for another one to end: one whose client has just left ends by itself.
+const PROFILE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What a server is told from inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +108,17 @@ pub struct Office {
     rules: Mutex<Rules>,
     draining: AtomicBool,
     stopping: AtomicBool,
+    /// Held while the workers' turns are timed.
+    profiling: Mutex<()>,
+}
+
+/// Has the workers time no more turns, whatever ends the profile.
+struct Timing<'a>(&'a Office);
+
+impl Drop for Timing<'_> {
+    fn drop(&mut self) {
+        self.0.crew().give_up_profile();
+    }
 }
 
 impl Office {
@@ -127,6 +145,7 @@ impl Office {
             rules: Mutex::new(rules),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            profiling: Mutex::new(()),
         }
     }
 
@@ -293,6 +312,41 @@ impl Office {
         }
     }
 
+    /// The right to have turns timed, which one has at a time.
+    fn only_profile(&self) -> Result<MutexGuard<'_, ()>, Refusal> {
+        let asked = Instant::now();
+        loop {
+            match self.profiling.try_lock() {
+                Ok(only) => return Ok(only),
+                // Whoever panicked with it had the workers time no more turns on its way out.
+                Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if asked.elapsed() < PROFILE_PATIENCE => thread::sleep(PROFILE_POLL),
+                Err(TryLockError::WouldBlock) => {
+                    let message = "somebody else is profiling this server now; ask again when that has ended";
+                    return Err(Refusal::new(ErrorCode::Refused, message));
+                }
+            }
+        }
+    }
+
+    /// Fails if a profile that was begun at `asked` is to end early.
+    fn is_profiled_to_the_end(
+        &self,
+        asked: Instant,
+        duration: Duration,
+        has_left: &dyn Fn() -> bool,
+    ) -> Result<(), Refusal> {
+        let gone = |who: &str| {
+            let (after, of) = (asked.elapsed().as_secs_f64(), duration.as_secs_f64());
+            let message = format!("{who} {after:.1} s into the {of} s that were to be profiled; there is no profile");
+            Err(Refusal::new(ErrorCode::Stopping, message))
+        };
+        if self.stopping.load(Ordering::Relaxed) {
+            return gone("it ended");
+        }
+        if has_left() { gone("the client left") } else { Ok(()) }
+    }
+
     /// Gives the interface back to the kernel and ends the workers. What they counted can still be asked.
     pub fn stop_serving(&self) {
         let mut rules = self.rules();
@@ -428,6 +482,25 @@ impl Handler for Office {
         #[expect(clippy::cast_precision_loss, reason = "at most a minute")]
         let before = self.history().before(after.uptime_s, request.seconds as f64).cloned();
         Ok(diagnose(before.as_ref(), &after))
+    }
+
+    /// The crew is let go of while turns are timed, so that a server can end meanwhile.
+    fn profile(&self, request: &ProfileRequest, has_left: &dyn Fn() -> bool) -> Result<ProfileReport, Refusal> {
+        let _only = self.only_profile()?;
+        let (duration, asked) = (Duration::from_millis(request.duration_ms), Instant::now());
+        let _timing = Timing(self);
+        self.crew().begin_profile(request.every).map_err(silent)?;
+        while asked.elapsed() < duration {
+            self.is_profiled_to_the_end(asked, duration, has_left)?;
+            thread::sleep(PROFILE_POLL.min(duration.saturating_sub(asked.elapsed())));
+        }
+        let crew = self.crew();
+        // Workers are stopped behind this flag and not while somebody reads the crew: from here on they answer.
+        self.is_profiled_to_the_end(asked, duration, has_left)?;
+        let profiles = crew.end_profile().map_err(silent)?;
+        drop(crew);
+        let interface = self.rules().config.interface.clone();
+        Ok(ProfileReport::of(&interface, duration.as_secs_f64(), request.every, &profiles))
     }
 
     /// Connections that only wait out their TIME-WAIT are not waited for: nothing can be lost with them.

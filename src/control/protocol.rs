@@ -23,6 +23,15 @@ pub const MAX_DRAIN_TIMEOUT_MS: u64 = 3_600_000;
 /// How many seconds can be looked back at: what the server keeps.
 pub const MAX_WHY_SECONDS: u64 = 60;
 
+/// How long a server profiles itself at least and at most, in milliseconds.
+pub const PROFILE_MS: std::ops::RangeInclusive<u64> = 100..=600_000;
+
+/// One of so many turns at most is timed stage by stage.
+pub const MAX_PROFILE_EVERY: u32 = 10_000;
+
+/// One of so many turns is timed stage by stage if nothing is said.
+pub const DEFAULT_PROFILE_EVERY: u32 = 8;
+
 /// The names that a flow's state can have (RFC 9293 3.3.2); LISTEN and CLOSED have no flow.
 pub const STATES: [&str; 9] = [
     "SYN-SENT",
@@ -50,6 +59,24 @@ pub enum Request {
     Drain(DrainRequest),
     /// What the last seconds say about why connections fail or are slow; answered with `Diagnosis`.
     Why(WhyRequest),
+    /// Time the workers' turns for a while; answered with `ProfileReport`.
+    Profile(ProfileRequest),
+}
+
+/// How to profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProfileRequest {
+    /// For how long, in milliseconds, within [`PROFILE_MS`].
+    pub duration_ms: u64,
+    /// One of so many turns is timed stage by stage, from 1 to [`MAX_PROFILE_EVERY`].
+    pub every: u32,
+}
+
+impl Default for ProfileRequest {
+    fn default() -> Self {
+        Self { duration_ms: 5_000, every: DEFAULT_PROFILE_EVERY }
+    }
 }
 
 /// Which seconds to look at.
@@ -186,9 +213,18 @@ impl Request {
             Request::Why(WhyRequest { seconds }) if !(1..=MAX_WHY_SECONDS).contains(seconds) => {
                 Err(format!("seconds {seconds} must be from 1 to {MAX_WHY_SECONDS}"))
             }
-            Request::Flows(_) | Request::Drain(_) | Request::Stats {} | Request::Reload(_) | Request::Why(_) => {
-                Ok(self)
+            Request::Profile(ProfileRequest { duration_ms, .. }) if !PROFILE_MS.contains(duration_ms) => {
+                Err(format!("duration_ms {duration_ms} must be from {} to {}", PROFILE_MS.start(), PROFILE_MS.end()))
             }
+            Request::Profile(ProfileRequest { every, .. }) if !(1..=MAX_PROFILE_EVERY).contains(every) => {
+                Err(format!("every {every} must be from 1 to {MAX_PROFILE_EVERY}"))
+            }
+            Request::Flows(_)
+            | Request::Drain(_)
+            | Request::Stats {}
+            | Request::Reload(_)
+            | Request::Why(_)
+            | Request::Profile(_) => Ok(self),
         }
     }
 
@@ -264,6 +300,10 @@ mod tests {
             ),
             (Request::Drain(DrainRequest { timeout_ms: 7 }), r#"{"v":1,"cmd":"drain","timeout_ms":7}"#),
             (Request::Why(WhyRequest { seconds: 3 }), r#"{"v":1,"cmd":"why","seconds":3}"#),
+            (
+                Request::Profile(ProfileRequest { duration_ms: 100, every: 1 }),
+                r#"{"v":1,"cmd":"profile","duration_ms":100,"every":1}"#,
+            ),
         ];
         for (request, line) in requests {
             assert_eq!(request.line(), line);
@@ -290,6 +330,8 @@ mod tests {
             (r#"{"v":1,"cmd":"flows","state":"OPEN"}"#, ErrorCode::Malformed, "state OPEN must be one of SYN-SENT"),
             (r#"{"v":1,"cmd":"drain","timeout_ms":3600001}"#, ErrorCode::Malformed, "more than 3600000"),
             (r#"{"v":1,"cmd":"why","seconds":61}"#, ErrorCode::Malformed, "must be from 1 to 60"),
+            (r#"{"v":1,"cmd":"profile","duration_ms":99}"#, ErrorCode::Malformed, "must be from 100 to 600000"),
+            (r#"{"v":1,"cmd":"profile","every":0}"#, ErrorCode::Malformed, "every 0 must be from 1 to 10000"),
         ];
         for (line, code, reason) in mistakes {
             let refusal = Request::parse(line.as_bytes()).unwrap_err();

@@ -6,8 +6,9 @@
 
 use super::config::CONTROL_DIRECTORY;
 use super::protocol::{
-    DrainRequest, ErrorCode, FlowsRequest, Refusal, ReloadRequest, Request, WhyRequest, answer_line,
+    DrainRequest, ErrorCode, FlowsRequest, ProfileRequest, Refusal, ReloadRequest, Request, WhyRequest, answer_line,
 };
+use crate::observe::profile::ProfileReport;
 use crate::observe::report::{Drained, Flows, Reloaded, Stats};
 use crate::observe::why::Diagnosis;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -75,6 +76,14 @@ pub trait Handler: Send + Sync {
     ///
     /// Why that cannot be told now.
     fn why(&self, request: &WhyRequest) -> Result<Diagnosis, Refusal>;
+
+    /// Times the workers' turns for a while. Must come back early when the server is about to be stopped, and when
+    /// `has_left` says that the client does not wait for the answer any more.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no profile.
+    fn profile(&self, request: &ProfileRequest, has_left: &dyn Fn() -> bool) -> Result<ProfileReport, Refusal>;
 }
 
 /// Why there is no control socket.
@@ -316,9 +325,17 @@ fn serve(stream: &UnixStream, stopped: &UnixStream, handler: &dyn Handler) {
         Ok(Request::Reload(request)) => answer_line(handler.reload(&request)),
         Ok(Request::Drain(request)) => answer_line(handler.drain(&request)),
         Ok(Request::Why(request)) => answer_line(handler.why(&request)),
+        Ok(Request::Profile(request)) => answer_line(handler.profile(&request, &|| has_left(stream))),
         Err(refusal) => answer_line::<()>(Err(refusal)),
     };
     answer(stream, &line);
+}
+
+/// True if the client has closed its end. One that merely sends nothing more still waits for its answer.
+fn has_left(stream: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(stream, PollFlags::empty())];
+    let looked = poll(&mut fds, Some(&Timespec::default()));
+    looked.is_ok() && fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 /// The request line, within its limits of size and time.
@@ -397,6 +414,43 @@ mod tests {
         fn why(&self, request: &WhyRequest) -> Result<Diagnosis, Refusal> {
             Ok(Diagnosis { frames_seen: request.seconds, ..Diagnosis::default() })
         }
+
+        fn profile(&self, request: &ProfileRequest, has_left: &dyn Fn() -> bool) -> Result<ProfileReport, Refusal> {
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(request.duration_ms) {
+                if has_left() {
+                    LEFT.fetch_add(1, Ordering::Relaxed);
+                    return Err(Refusal::new(ErrorCode::Stopping, "nobody waits"));
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+            Ok(ProfileReport { every: request.every, ..ProfileReport::default() })
+        }
+    }
+
+    /// Clients that did not wait for their profile.
+    static LEFT: AtomicUsize = AtomicUsize::new(0);
+
+    #[test]
+    fn a_handler_is_told_that_its_client_has_left_and_not_that_it_sends_nothing_more() {
+        let place = Place::new("left");
+        let server = place.start();
+        let ask = |duration_ms| {
+            let mut stream = UnixStream::connect(place.socket()).unwrap();
+            let request = Request::Profile(ProfileRequest { duration_ms, every: 3 });
+            stream.write_all(format!("{}\n", request.line()).as_bytes()).unwrap();
+            stream
+        };
+        let waits = ask(300);
+        waits.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut line = String::new();
+        BufReader::new(waits).read_line(&mut line).unwrap();
+        assert!(line.contains("\"every\":3"), "{line}");
+        assert_eq!(LEFT.load(Ordering::Relaxed), 0);
+        drop(ask(60_000));
+        // It waits for what is being handled, and would for a minute.
+        server.stop();
+        assert_eq!(LEFT.load(Ordering::Relaxed), 1);
     }
 
     struct Place(PathBuf);

@@ -8,6 +8,7 @@ use super::limit::RateLimit;
 use super::{Engine, env};
 use crate::flow::hash::FlowHash;
 use crate::flow::{Full, Slot};
+use crate::profile::{Probe, Stage};
 use crate::service::{AnyService, Reaction, Service, Stream};
 use crate::stats::counters::Counters;
 use crate::tcp::effects::{Answer, Effects, End, Life};
@@ -25,11 +26,22 @@ use crate::wire::segment::{Control, Segment};
 
 impl Engine {
     /// Finds the connection of `segment` and processes it.
-    pub(super) fn segment_arrives(&mut self, segment: &Segment, hash: FlowHash, frame: &mut [u8], now: Now) -> Verdict {
+    pub(super) fn segment_arrives<P: Probe>(
+        &mut self,
+        segment: &Segment,
+        hash: FlowHash,
+        frame: &mut [u8],
+        now: Now,
+        probe: P,
+    ) -> Verdict {
         self.counters.partial_checksums += u64::from(segment.partial_checksum);
-        let found = match self.flows.find(hash, &segment.tuple) {
+        let found = self.flows.find(hash, &segment.tuple);
+        probe.mark(Stage::Lookup);
+        let found = match found {
             Some(slot) if self.flood.are_sent_elsewhere() => match self.cookie_for_another(slot, segment, now.tick()) {
-                Some(Another::Reset(reset)) => return self.answer_with_reset(segment, &reset, frame, now.tick()),
+                Some(Another::Reset(reset)) => {
+                    return self.answer_with_reset(segment, &reset, frame, now.tick(), probe);
+                }
                 Some(Another::GaveWay) => None,
                 None => Some(slot),
             },
@@ -37,7 +49,7 @@ impl Engine {
         };
         let slot = match found {
             Some(slot) => slot,
-            None => match self.arrives_without_connection(segment, hash, frame, now) {
+            None => match self.arrives_without_connection(segment, hash, frame, now, probe) {
                 Continue(slot) => slot,
                 Break(verdict) => return verdict,
             },
@@ -47,9 +59,9 @@ impl Engine {
         {
             self.counters.syns_received += 1;
             self.end(slot, End::TimeWaitReused);
-            return self.open_passive(tcb, segment, hash, frame, now);
+            return self.open_passive(tcb, segment, hash, frame, now, probe);
         }
-        self.arrives_for_connection(slot, segment, frame, now.tick())
+        self.arrives_for_connection(slot, segment, frame, now.tick(), probe)
     }
 
     /// The connection that a newer SYN opens in the place of one in TIME-WAIT (RFC 6191), if it may be opened at all.
@@ -72,16 +84,17 @@ impl Engine {
 
     /// LISTEN or CLOSED. What comes back without a verdict is the connection that a cookie made: the segment is for it.
     #[inline(never)]
-    fn arrives_without_connection(
+    fn arrives_without_connection<P: Probe>(
         &mut self,
         segment: &Segment,
         hash: FlowHash,
         frame: &mut [u8],
         now: Now,
+        probe: P,
     ) -> ControlFlow<Verdict, Slot> {
         let Some(service) = self.find_listener(segment) else {
             return Break(match closed::segment_arrives(segment) {
-                Some(reset) => self.answer_with_reset(segment, &reset, frame, now.tick()),
+                Some(reset) => self.answer_with_reset(segment, &reset, frame, now.tick(), probe),
                 None => Verdict::Drop(DropReason::RstToClosed),
             });
         };
@@ -95,28 +108,44 @@ impl Engine {
                 match made {
                     Some(Ok(slot)) => Continue(slot),
                     Some(Err(Full)) => Break(Verdict::Drop(DropReason::FlowTableFull)),
-                    None => Break(self.answer_with_reset(segment, &reset, frame, now.tick())),
+                    None => Break(self.answer_with_reset(segment, &reset, frame, now.tick(), probe)),
                 }
             }
-            Listen::Open => Break(self.syn_arrives(segment, service, hash, frame, now)),
+            Listen::Open => Break(self.syn_arrives(segment, service, hash, frame, now, probe)),
         }
     }
 
     /// A SYN for a listener.
-    fn syn_arrives(&mut self, segment: &Segment, service: u16, hash: FlowHash, frame: &mut [u8], now: Now) -> Verdict {
+    fn syn_arrives<P: Probe>(
+        &mut self,
+        segment: &Segment,
+        service: u16,
+        hash: FlowHash,
+        frame: &mut [u8],
+        now: Now,
+        probe: P,
+    ) -> Verdict {
         self.counters.syns_received += 1;
         if (self.half_open() >= self.flood.crowd() || self.flows.is_full())
-            && let Some(verdict) = self.syn_arrives_in_a_crowd(segment, frame, now.tick())
+            && let Some(verdict) = self.syn_arrives_in_a_crowd(segment, frame, now.tick(), probe)
         {
             return verdict;
         }
         let iss = self.isn.isn(&segment.tuple, now);
         let tcb = listen::open_passive(segment, iss, service, self.env(now.tick()));
-        self.open_passive(tcb, segment, hash, frame, now)
+        self.open_passive(tcb, segment, hash, frame, now, probe)
     }
 
     /// Puts a new connection into the table and answers with its SYN-ACK.
-    fn open_passive(&mut self, tcb: Tcb, segment: &Segment, hash: FlowHash, frame: &mut [u8], now: Now) -> Verdict {
+    fn open_passive<P: Probe>(
+        &mut self,
+        tcb: Tcb,
+        segment: &Segment,
+        hash: FlowHash,
+        frame: &mut [u8],
+        now: Now,
+        probe: P,
+    ) -> Verdict {
         let slot = match self.admit(tcb, hash) {
             Ok(slot) => slot,
             Err(Full) => return Verdict::Drop(DropReason::FlowTableFull),
@@ -124,7 +153,7 @@ impl Engine {
         if let Some(id) = self.flows.id(slot) {
             self.flood.half_open.push(id);
         }
-        answer_without_payload(frame, segment, &tcb.syn(self.env(now.tick())))
+        answer_without_payload(frame, segment, &tcb.syn(self.env(now.tick())), probe)
     }
 
     /// Puts a new connection in SYN-RECEIVED into the table.
@@ -138,16 +167,30 @@ impl Engine {
     }
 
     /// A RST for a segment without a connection, within its rate limit.
-    fn answer_with_reset(&mut self, segment: &Segment, reset: &Reply, frame: &mut [u8], now: Tick) -> Verdict {
+    fn answer_with_reset<P: Probe>(
+        &mut self,
+        segment: &Segment,
+        reset: &Reply,
+        frame: &mut [u8],
+        now: Tick,
+        probe: P,
+    ) -> Verdict {
         if !self.resets.admits(now) {
             return Verdict::Drop(DropReason::ResetLimited);
         }
         self.counters.resets_sent += 1;
-        answer_without_payload(frame, segment, reset)
+        answer_without_payload(frame, segment, reset, probe)
     }
 
     /// A segment of the connection in `slot`: the protocol first, then the service, then the answer.
-    fn arrives_for_connection(&mut self, slot: Slot, segment: &Segment, frame: &mut [u8], now: Tick) -> Verdict {
+    fn arrives_for_connection<P: Probe>(
+        &mut self,
+        slot: Slot,
+        segment: &Segment,
+        frame: &mut [u8],
+        now: Tick,
+        probe: P,
+    ) -> Verdict {
         let env = env(&self.config, self.timestamp_offset, now);
         let tcb = self.flows.found_mut(slot);
         let (before, was_waiting, deadline_before) = (tcb.state, is_waiting(tcb), tcb.deadline);
@@ -168,7 +211,7 @@ impl Engine {
         let Ok(window_opened) = serve(tcb, service, payload, &effects, &mut self.counters) else {
             let reset = tcb.reset();
             self.end_in_state(slot, before, End::Aborted);
-            return answer_without_payload(frame, segment, &reset);
+            return answer_without_payload(frame, segment, &reset, probe);
         };
         let answer = answer(tcb, &effects, window_opened, env, &mut self.counters, &mut self.challenges);
         if effects.restart_timer || !was_waiting && is_waiting(tcb) {
@@ -179,7 +222,10 @@ impl Engine {
         }
         let verdict = match answer {
             Ok(Some(reply)) => {
-                Verdict::Transmit { len: write(frame, &Addressing::answering(segment), &reply, tcb, service) }
+                probe.mark(Stage::Tcp);
+                let len = write(frame, &Addressing::answering(segment), &reply, tcb, service);
+                probe.mark(Stage::Reply);
+                Verdict::Transmit { len }
             }
             Ok(None) => effects.refused.map_or(Verdict::Accept, Verdict::Drop),
             Err(reason) => Verdict::Drop(reason),
@@ -334,8 +380,16 @@ pub(super) fn write(frame: &mut [u8], to: &Addressing, reply: &Reply, tcb: &Tcb,
 }
 
 /// Writes a reply without payload over the frame of the segment that it answers.
-pub(super) fn answer_without_payload(frame: &mut [u8], segment: &Segment, reply: &Reply) -> Verdict {
-    Verdict::Transmit { len: reply::write(frame, &Addressing::answering(segment), reply, |_| {}) }
+pub(super) fn answer_without_payload<P: Probe>(
+    frame: &mut [u8],
+    segment: &Segment,
+    reply: &Reply,
+    probe: P,
+) -> Verdict {
+    probe.mark(Stage::Tcp);
+    let len = reply::write(frame, &Addressing::answering(segment), reply, |_| {});
+    probe.mark(Stage::Reply);
+    Verdict::Transmit { len }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::arrive::answer_without_payload;
 use super::half_open::HalfOpen;
 use crate::flow::hash::FlowHash;
 use crate::flow::{FlowId, FlowTable, Full, Slot};
+use crate::profile::Probe;
 use crate::tcp::Env;
 use crate::tcp::closed::reset_for;
 use crate::tcp::config::{HalfOpenFull, SynCookies, TcpConfig};
@@ -201,12 +202,18 @@ impl Engine {
 
     /// A SYN for a listener, where cookies are sent or room is short. `None` if it may have a connection after all.
     #[cold]
-    pub(super) fn syn_arrives_in_a_crowd(&mut self, segment: &Segment, frame: &mut [u8], now: Tick) -> Option<Verdict> {
+    pub(super) fn syn_arrives_in_a_crowd<P: Probe>(
+        &mut self,
+        segment: &Segment,
+        frame: &mut [u8],
+        now: Tick,
+        probe: P,
+    ) -> Option<Verdict> {
         let no_slot = self.flows.is_full();
         if let Some(keys) = self.keys_for_a_cookie(no_slot, now) {
             self.counters.cookies_sent += 1;
             let syn_ack = cookie::syn_ack(segment, &keys, self.env(now));
-            return Some(answer_without_payload(frame, segment, &syn_ack));
+            return Some(answer_without_payload(frame, segment, &syn_ack, probe));
         }
         if !no_slot && self.half_open() < self.config.tcp.half_open_limit {
             return None;

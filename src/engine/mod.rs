@@ -21,6 +21,7 @@ pub mod snapshot;
 
 use crate::flow::hash::FlowHash;
 use crate::flow::{FlowTable, Slot};
+use crate::profile::{Off, Probe, Stage};
 use crate::stats::counters::Counters;
 use crate::tcp::Env;
 use crate::tcp::config::TcpConfig;
@@ -177,23 +178,39 @@ impl Engine {
     /// # Panics
     ///
     /// If no such frame is staged.
+    #[inline]
     pub fn commit(&mut self, index: usize, frame: &mut [u8], now: Now) -> Verdict {
+        self.commit_timed(index, frame, now, Off)
+    }
+
+    /// [`Engine::commit`] with a mark behind each of its stages.
+    ///
+    /// # Panics
+    ///
+    /// If no such frame is staged.
+    pub fn commit_timed<P: Probe>(&mut self, index: usize, frame: &mut [u8], now: Now, probe: P) -> Verdict {
         let Staged { len, ahead } = self.staged[index];
         let verdict = match (plain::parse(&frame[..len]), ahead) {
-            (Some(segment), Some(Ahead { hash, .. })) => self.segment_is_read(&segment, hash, frame, now),
-            _ => self.commit_stepwise(len, frame, now),
+            (Some(segment), Some(Ahead { hash, .. })) => {
+                probe.mark(Stage::Parse);
+                self.segment_is_read(&segment, hash, frame, now, probe)
+            }
+            _ => self.commit_stepwise(len, frame, now, probe),
         };
         self.counters.count(verdict);
+        probe.mark(Stage::Tcp);
         verdict
     }
 
     /// [`Engine::commit`] for a frame of whatever kind.
     #[inline(never)]
-    fn commit_stepwise(&mut self, len: usize, frame: &mut [u8], now: Now) -> Verdict {
-        match parse(&frame[..len], self.config.partial_checksums) {
+    fn commit_stepwise<P: Probe>(&mut self, len: usize, frame: &mut [u8], now: Now, probe: P) -> Verdict {
+        let parsed = parse(&frame[..len], self.config.partial_checksums);
+        probe.mark(Stage::Parse);
+        match parsed {
             Ok(segment) => {
                 let hash = self.flows.hash(&segment.tuple);
-                self.segment_is_read(&segment, hash, frame, now)
+                self.segment_is_read(&segment, hash, frame, now, probe)
             }
             Err(reason) => {
                 self.counters.steering_breaches += u64::from(reason.breaks_steering_contract());
@@ -203,9 +220,16 @@ impl Engine {
     }
 
     /// A legal segment, if it is for us.
-    fn segment_is_read(&mut self, segment: &Segment, hash: FlowHash, frame: &mut [u8], now: Now) -> Verdict {
+    fn segment_is_read<P: Probe>(
+        &mut self,
+        segment: &Segment,
+        hash: FlowHash,
+        frame: &mut [u8],
+        now: Now,
+        probe: P,
+    ) -> Verdict {
         if segment.dst_mac == self.config.mac {
-            self.segment_arrives(segment, hash, frame, now)
+            self.segment_arrives(segment, hash, frame, now, probe)
         } else {
             self.counters.steering_breaches += u64::from(DropReason::NotForUs.breaks_steering_contract());
             Verdict::Drop(DropReason::NotForUs)

@@ -218,8 +218,18 @@ pub trait Port {
     /// the kernel receives into can spare.
     fn take_free(&mut self) -> Option<Frame>;
 
-    /// Hands the queued frames to the kernel, collects the sent ones, and makes at most one wakeup call.
-    fn flush(&mut self);
+    /// Collects the sent frames and hands the queued ones to the kernel, without calling it.
+    fn submit(&mut self);
+
+    /// Calls the kernel to send, once, if anything is left to be sent and it wants to be called.
+    fn kick(&mut self);
+
+    /// [`Port::submit`] and [`Port::kick`].
+    #[inline]
+    fn flush(&mut self) {
+        self.submit();
+        self.kick();
+    }
 
     /// True while frames are queued, or given to the kernel and not reported sent: a later flush has something to do.
     fn tx_outstanding(&self) -> bool;

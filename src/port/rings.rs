@@ -177,7 +177,7 @@ impl<R: Rings> RingPort<R> {
     }
 
     /// Has the kernel send, and counts what it says.
-    fn kick(&mut self) {
+    fn call_kernel(&mut self) {
         match self.rings.kick() {
             Kick::NotNeeded => return,
             Kick::Done => {}
@@ -248,12 +248,15 @@ impl<R: Rings> Port for RingPort<R> {
         Some(self.rings.reset(frame))
     }
 
-    fn flush(&mut self) {
+    fn submit(&mut self) {
         // Room in the completion ring first: without it the kernel does not send.
         self.reap();
         self.send_pending();
+    }
+
+    fn kick(&mut self) {
         if self.tx > 0 {
-            self.kick();
+            self.call_kernel();
         }
         debug_assert!(self.ledger().balances(), "a frame is lost or twice owned: {:?}", self.ledger());
     }

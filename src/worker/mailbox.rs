@@ -13,6 +13,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 
+use super::profile::Profile;
 use super::report::{REPORT_WORDS, Report};
 use crate::engine::Engine;
 use crate::engine::listeners::{ListenerFlows, Listeners};
@@ -44,6 +45,10 @@ pub enum Command {
     CookiesElsewhere(bool),
     /// Copy out flows.
     Flows(FlowQuery),
+    /// Time the turns on this from now on.
+    Profile(Box<Profile>),
+    /// Time no more turns, and hand back what they were timed on. Without a profile under way there is no answer.
+    EndProfile,
 }
 
 /// What a worker answers. Its memory is freed by who asked.
@@ -53,6 +58,8 @@ pub enum Answer {
     OldListeners(Listeners),
     /// The flows asked for.
     Flows(FlowQuery),
+    /// What the turns were timed on.
+    Profile(Box<Profile>),
 }
 
 /// Flows to copy out, and those copied.

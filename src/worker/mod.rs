@@ -9,6 +9,7 @@
 pub mod clock;
 pub mod mailbox;
 pub mod pace;
+pub mod profile;
 pub mod report;
 pub mod user;
 
@@ -17,11 +18,13 @@ use std::time::Duration;
 
 use crate::engine::{Engine, TIMER_BUDGET};
 use crate::port::{Burst, Port};
+use crate::profile::{Off, Probe, Stage};
 use crate::time::{NANOS_PER_TICK, Now, Tick};
 use crate::verdict::Verdict;
 use clock::Clock;
 use mailbox::{Answer, Command, FlowQuery, Mailbox};
 use pace::Pace;
+use profile::Profile;
 use report::Report;
 use user::{Nobody, User};
 
@@ -68,6 +71,10 @@ pub struct Worker<P, C, U = Nobody> {
     pace: Pace,
     last_work: Now,
     last_publication: Now,
+    /// What it is timed on, while it is. During a timed turn that turn has it.
+    profile: Option<Box<Profile>>,
+    /// The profile is to end with the present turn.
+    profile_ends: bool,
 }
 
 impl<P: Port, C: Clock> Worker<P, C> {
@@ -98,6 +105,8 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
             pace: Pace::new(now),
             last_work: now,
             last_publication: now,
+            profile: None,
+            profile_ends: false,
         }
     }
 
@@ -131,21 +140,33 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
             if self.port.receive(&mut self.burst) == 0 {
                 return;
             }
-            self.process_burst(now);
+            self.process_burst(now, Off);
             self.port.flush();
         }
     }
 
     /// One turn at `now`. True if there was anything to do.
     pub fn turn(&mut self, now: Now) -> bool {
+        if self.profile.is_none() { self.turn_timed(now, Off) } else { self.turn_on_profile(now) }
+    }
+
+    /// [`Worker::turn`] with a mark behind each of its stages.
+    fn turn_timed<Q: Probe>(&mut self, now: Now, probe: Q) -> bool {
         self.turns += 1;
         self.follow(now);
+        probe.mark(Stage::Timers);
         let commanded = self.obey(now);
+        probe.mark(Stage::Mailbox);
         let received = self.port.receive(&mut self.burst);
-        self.process_burst(now);
+        probe.mark(Stage::Receive);
+        self.process_burst(now, probe);
         let used = self.user.turn(&mut self.engine, &mut self.port, now);
         let emitted = self.emit(now);
-        self.port.flush();
+        probe.mark(Stage::Timers);
+        self.port.submit();
+        probe.mark(Stage::Transmit);
+        self.port.kick();
+        probe.mark(Stage::Kick);
         commanded || received > 0 || used || emitted
     }
 
@@ -168,7 +189,7 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
     }
 
     /// Every frame of the burst gets its verdict.
-    fn process_burst(&mut self, now: Now) {
+    fn process_burst<Q: Probe>(&mut self, now: Now, probe: Q) {
         // Packets, index and flows come from memory that others wrote or that was not used for long: each of these loops waits
         // for many misses of the cache at once, where one loop would wait for one after another.
         for frame in self.burst.frames() {
@@ -178,11 +199,13 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
             self.engine.stage(self.port.bytes(frame));
         }
         self.engine.prefetch();
+        probe.mark(Stage::Prefetch);
         for (index, mut frame) in self.burst.drain().enumerate() {
-            match self.engine.commit(index, self.port.bytes_mut(&mut frame), now) {
+            match self.engine.commit_timed(index, self.port.bytes_mut(&mut frame), now, probe) {
                 Verdict::Transmit { len } => self.port.transmit(frame, len),
                 Verdict::Accept | Verdict::Drop(_) => self.port.recycle(frame),
             }
+            probe.mark(Stage::Transmit);
         }
         self.engine.end_burst();
     }
@@ -239,6 +262,8 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
             Command::CookieKeys(keys) => self.engine.set_cookie_keys(keys),
             Command::CookiesElsewhere(elsewhere) => self.engine.set_cookies_elsewhere(elsewhere, now),
             Command::Flows(query) => self.continue_query(query, now),
+            Command::Profile(profile) => self.begin_profile(profile),
+            Command::EndProfile => self.profile_ends = true,
         }
         true
     }
@@ -269,6 +294,9 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
         let sleep = until_due.min(until_user).min(longest);
         self.pace.sleeps(u64::try_from(sleep.as_nanos()).unwrap_or(u64::MAX));
         self.port.wait(sleep);
+        if let Some(profile) = &mut self.profile {
+            profile.sheet.slept();
+        }
     }
 
     fn publish(&mut self, now: Now) {
@@ -292,6 +320,9 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
             published_nanos: now.0,
         };
         self.mailbox.publish(&report);
+        if let Some(profile) = &mut self.profile {
+            profile.sheet.published();
+        }
     }
 
     /// The engine, to look at.

@@ -1,7 +1,8 @@
 //! The metrics' server over real sockets: what it answers, its limits, and how it fails to start.
 
 use super::*;
-use crate::control::protocol::{DrainRequest, FlowsRequest, Refusal, ReloadRequest, WhyRequest};
+use crate::control::protocol::{DrainRequest, FlowsRequest, ProfileRequest, Refusal, ReloadRequest, WhyRequest};
+use crate::observe::profile::ProfileReport;
 use crate::observe::report::{Drained, Flows, Reloaded, tests::example};
 use crate::observe::why::Diagnosis;
 
@@ -27,6 +28,10 @@ impl Handler for Same {
 
     fn why(&self, _: &WhyRequest) -> Result<Diagnosis, Refusal> {
         Ok(Diagnosis::default())
+    }
+
+    fn profile(&self, _: &ProfileRequest, _: &dyn Fn() -> bool) -> Result<ProfileReport, Refusal> {
+        Ok(ProfileReport::default())
     }
 }
 
