@@ -1,4 +1,4 @@
-//! The HTML pages of a load test and of a comparison under a flood in a real browser: all sections there, the figures those of the JSON, charts that are shown
+//! The HTML pages of a load test, of a comparison under a flood and of a profile in a real browser: all sections there, the figures those of the JSON, charts that are shown
 //! and can be read, on a wide screen and on a phone.
 //!
 //! The page itself runs no script. What is measured, a second document measures that has the page in two frames.
@@ -17,6 +17,8 @@ use handfast::blast::report::{
 use handfast::blast::tally::{Phase, Reason, Tally};
 use handfast::observe::json::line;
 use handfast::observe::page::escape;
+use handfast::observe::profile::{self, Batch, Budget, LINKS, Part, ProfileReport, Profiled, WorkerProfile};
+use handfast::profile::Stage;
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
@@ -153,7 +155,7 @@ const inFrame = frame => {
     const text = Math.min(...texts.map(([, a]) => a.height));
     svgs.push({ title: svg.querySelector('title').textContent, width: box.width, height: box.height, text, touching, outside });
   }
-  const figures = [...page.querySelectorAll('#summary data, #steps data')].map(data => [data.dataset.json, data.textContent]);
+  const figures = [...page.querySelectorAll('#summary data, #steps data, #stages data')].map(data => [data.dataset.json, data.textContent]);
   return {
     sections: [...page.querySelectorAll('section')].map(section => section.id), svgs, figures,
     json: page.getElementById('report').textContent,
@@ -317,5 +319,55 @@ fn the_page_of_a_flood_can_be_read_on_a_screen_and_on_a_phone() {
         check(&screen, &line(&report), &["honest", "steps", "after", "peaks", "commands"], 3);
         // Ten figures for each step of each contender.
         check_figures(&screen, 350);
+    }
+}
+
+/// A profile of two queues with one long stage, as a veth pair has.
+fn profiled() -> ProfileReport {
+    let part = |name: &str, ns: f64, whole: f64| Part {
+        name: name.into(),
+        ns: ns * 1e5,
+        ns_per_frame: Some(ns),
+        cycles_per_frame: Some(ns * 2.6),
+        percent: ns / whole * 100.0,
+    };
+    let length = |name: &str| if name == "kick" { 741.6 } else { 1.4 * float(name.len() as u64) };
+    let names = Stage::ALL.map(Stage::name).into_iter().chain(["profiling", "unattributed"]);
+    let whole: f64 = names.clone().map(length).sum();
+    let between = [("turns", 58.9), ("loop", 0.3), ("publication", 0.2), ("idle_poll", 16.6), ("idle_sleep", 24.0)];
+    let one = Profiled {
+        period_s: 3.0,
+        clock_ghz: 2.596,
+        clock_read_ns: 8.8,
+        sampled_percent: 11.5,
+        stages: names.map(|name| part(name, length(name), whole)).collect(),
+        turn: part("turn", whole, whole),
+        attributed_percent: 99.8,
+        ns_per_frame: Some(whole),
+        period: between.into_iter().map(|(name, percent)| part(name, percent, 100.0)).collect(),
+        batches: (0..8).map(|i| Batch { least: 1 << i, most: (2 << i) - 1, turns: 62_151 >> i }).collect(),
+        ..Profiled::default()
+    };
+    let worker = |queue| WorkerProfile { queue, core: queue, profiled: one.clone() };
+    let budget = |(link, ns): (&str, f64)| Budget { link: link.into(), ns_per_frame: ns, times: Some(whole / ns) };
+    ProfileReport {
+        interface: "hf-server".into(),
+        every: 8,
+        workers: vec![worker(0), worker(1)],
+        total: one.clone(),
+        budgets: LINKS.into_iter().map(budget).collect(),
+        ..ProfileReport::default()
+    }
+}
+
+#[test]
+fn the_page_of_a_profile_can_be_read_on_a_screen_and_on_a_phone() {
+    let report = profiled();
+    let Some(screens) = seen("page_of_a_profile", &profile::page::page(&report), "id=\"budgets\"") else { return };
+    for screen in screens {
+        let sections = ["stages", "budgets", "period", "batches", "times", "queue-0", "queue-1"];
+        check(&screen, &line(&report), &sections, 3);
+        // Ten stages, two lines more and the turn, three figures each.
+        check_figures(&screen, 39);
     }
 }
