@@ -84,7 +84,9 @@ fn is_the_same(page: &str, report: &ProfileReport) {
     let worker = &report.workers[0].profiled;
     for part in worker.stages.iter().chain(&worker.period).chain([&worker.turn]) {
         let name = part.name.replace('_', ": ");
-        let row = page.lines().find(|line| line.strip_prefix(&name).is_some_and(|rest| rest.starts_with("  ")));
+        let is_row =
+            |line: &&str| line.strip_prefix(&name).is_some_and(|rest| rest.starts_with("  ")) && line.ends_with(" %");
+        let row = page.lines().find(is_row);
         let row = row.unwrap_or_else(|| panic!("no row {name}: {page}"));
         let figures: Vec<_> = row[name.len()..].split_whitespace().collect();
         let expected = [
