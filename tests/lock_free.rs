@@ -1,7 +1,7 @@
 //! A worker's turn takes no lock, does no atomic read-modify-write and makes no system call, shown by looking at every
 //! instruction that it executes: this program runs itself a second time and follows that process step by step (ptrace).
 //!
-//! What it proves: over the in-memory port, in the turns of connections of every kind, with noise, commands and a publication,
+//! What it proves: over the in-memory port, in the turns of connections of every kind, timed or not, with noise, commands and a publication,
 //! not one locked instruction was executed (any lock of any library would be one, free or not) and the kernel was not
 //! called. What it does not: anything about a path that these turns did not take (tests/tidy.rs reads the sources for that), and
 //! AF_XDP's rings, whose own calls to the kernel are the port's purpose.
@@ -33,6 +33,7 @@ mod followed {
     use super::peers::{Cable, Conduct, Random, Setup, listeners};
     use handfast::engine::listeners::Listeners;
     use handfast::worker::mailbox::{Command, FlowQuery};
+    use handfast::worker::profile::Profile;
     use nix::sys::signal::{Signal, raise};
     use std::io::{BufRead as _, Write as _};
     use std::sync::Mutex;
@@ -62,21 +63,26 @@ mod followed {
         stretch(|| ());
         let lock = Mutex::new(0);
         stretch(|| *lock.lock().expect("nobody else has it") += 1);
-        turns();
+        turns(false);
+        turns(true);
     }
 
-    fn turns() {
+    /// Turns in which the two commands and, if they are to be `timed`, that one have been taken.
+    fn turns(timed: bool) {
         let mut cable = Cable::new(&Setup { flows: 5, ..Setup::default() });
         let mut random = Random::new(5);
         cable.mailbox.send(Command::Flows(FlowQuery::new(None, 5, 3))).expect("an empty mailbox");
         cable.mailbox.send(Command::Listeners(Listeners::new(listeners()))).expect("room");
+        if timed {
+            cable.mailbox.send(Command::Profile(Box::new(Profile::new(1)))).expect("room");
+        }
         for round in 0_usize..16 {
             if let Some(conduct) = CONDUCTS.get(round) {
                 cable.open(*conduct);
                 cable.send_noise(&mut random);
             }
             // A command is taken off crossbeam's queue by an atomic read-modify-write: it is not looked at.
-            let is_free = round < 2;
+            let is_free = round < 2 + usize::from(timed);
             cable.turn_with(
                 90 * MILLI,
                 |worker, now| {
@@ -178,7 +184,7 @@ mod follow {
 
         let [nothing, lock, turns @ ..] = &stretches[..] else { panic!("no stretches: {stretches:?}") };
         assert!(nothing.locked == 0 && lock.locked >= 2, "the looking itself is wrong: {nothing:?}, {lock:?}");
-        assert_eq!(turns.len(), 15, "14 turns and a run");
+        assert_eq!(turns.len(), 29, "14 turns and a run, and 13 and a run timed");
         let wrong = turns.iter().position(|turn| turn.locked > 0 || turn.system_calls != nothing.system_calls);
         assert_eq!(wrong.map(|at| (at, turns[at])), None, "beside the marks' own {nothing:?}");
         let instructions: u64 = turns.iter().map(|turn| turn.instructions - nothing.instructions).sum();
