@@ -3,7 +3,8 @@
 //! Of all turns that had something to do, one in so many is timed stage by stage and the others as a whole: a reading of the clock
 //! for each stage of each frame is not free. What lies between turns is booked too, so that nothing of the period is without a
 //! name: the loop with its clock, publications, sleeps, and turns that found nothing. The turn's own length is taken by
-//! readings of its own and not from the stages, which have to add up to it.
+//! readings of its own and not from the stages, which have to add up to it. A clock that goes back, as that of a machine which is
+//! moved may, makes a length 0 and nothing worse.
 
 use core::cell::Cell;
 
@@ -40,7 +41,7 @@ impl Probe for &Marks {
     #[inline]
     fn mark(self, stage: Stage) {
         let (now, i) = (cycles::now(), stage.index());
-        self.cycles[i].set(self.cycles[i].get() + (now - self.last.get()));
+        self.cycles[i].set(self.cycles[i].get() + now.saturating_sub(self.last.get()));
         self.readings[i].set(self.readings[i].get() + 1);
         self.last.set(now);
     }
@@ -155,8 +156,8 @@ impl Sheet {
     /// The turn has ended that began last; `detailed` is what was said then.
     pub fn turn_ends(&mut self, detailed: bool, moved: &Moved) {
         let now = cycles::now();
-        let length = now - self.turn_began;
-        let gap = self.turn_began - self.booked;
+        let length = now.saturating_sub(self.turn_began);
+        let gap = self.turn_began.saturating_sub(self.booked);
         self.booked = now;
         if moved.worked {
             self.loops.times += 1;
@@ -192,7 +193,7 @@ impl Sheet {
     fn watch(&mut self, now: u64, moved: &Moved) {
         match self.watched {
             Some((given, since)) if moved.completed >= given => {
-                self.completion_lags.record(now - since);
+                self.completion_lags.record(now.saturating_sub(since));
                 self.watched = None;
             }
             Some(_) => {}
@@ -214,7 +215,7 @@ impl Sheet {
     fn book(booked: &mut u64, between: &mut Between) {
         let now = cycles::now();
         between.times += 1;
-        between.cycles += now - *booked;
+        between.cycles += now.saturating_sub(*booked);
         *booked = now;
     }
 
@@ -224,7 +225,7 @@ impl Sheet {
     }
 
     /// A period with these ends, each by both clocks, of which all is booked.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "xdp"))]
     pub(crate) fn set_period(&mut self, began: (u64, Now), ended: (u64, Now)) {
         (self.began, self.ended, self.booked) = (began, ended, ended.0);
     }
@@ -261,7 +262,7 @@ fn price_of_readings() -> u64 {
         for _ in 1..READINGS {
             core::hint::black_box(cycles::now());
         }
-        least = least.min(cycles::now() - before);
+        least = least.min(cycles::now().saturating_sub(before));
     }
     least
 }

@@ -15,7 +15,7 @@ use crate::arch::cycles;
 use crate::port::PortCounters;
 use crate::profile::Stage;
 use crate::profile::histogram::Histogram;
-use crate::profile::sheet::{BATCHES, Between, Sheet, Turns, least_of_batch};
+use crate::profile::sheet::{BATCHES, Sheet, Turns, least_of_batch};
 use crate::worker::profile::Profile;
 use serde::{Deserialize, Serialize};
 
@@ -277,16 +277,15 @@ impl Sums<'_> {
 
     /// What the period consists of.
     fn period(&self, whole: f64, frames: u64) -> Vec<Part> {
-        let between: [(&str, fn(&Sheet) -> Between); 4] = [
-            ("loop", |sheet| sheet.loops),
-            ("publication", |sheet| sheet.publications),
-            ("idle_poll", |sheet| sheet.polls),
-            ("idle_sleep", |sheet| sheet.sleeps),
-        ];
         let turns = self.nanos(|sheet| sheet.detailed.cycles + sheet.whole.cycles);
         let turns = std::iter::once(self.part("turns", turns, whole, frames));
-        let between = between.map(|(name, of)| self.part(name, self.nanos(|sheet| of(sheet).cycles), whole, frames));
-        turns.chain(between).collect()
+        let between = [
+            ("loop", self.nanos(|sheet| sheet.loops.cycles)),
+            ("publication", self.nanos(|sheet| sheet.publications.cycles)),
+            ("idle_poll", self.nanos(|sheet| sheet.polls.cycles)),
+            ("idle_sleep", self.nanos(|sheet| sheet.sleeps.cycles)),
+        ];
+        turns.chain(between.map(|(name, ns)| self.part(name, ns, whole, frames))).collect()
     }
 
     fn kernel(&self, received: u64, sent: u64) -> KernelCalls {

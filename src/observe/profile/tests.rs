@@ -1,6 +1,7 @@
 //! A report made from a sheet with known cycles, and what its renderings say of it.
 
 use super::*;
+use crate::profile::sheet::Between;
 use crate::time::Now;
 use serde_json::Value;
 use std::collections::BTreeMap;
