@@ -10,7 +10,7 @@ use handfast::control::protocol::{
 use handfast::control::settings::{KEYS, Table};
 use handfast::control::socket::{Handler, Server};
 use handfast::observe::profile::ProfileReport;
-use handfast::observe::report::{Drained, FlowRow, Flows, Reloaded, Stats};
+use handfast::observe::report::{Drained, FlowRow, Flows, Past, Reloaded, Stats};
 use handfast::observe::why::Diagnosis;
 use serde_json::Value;
 use std::fs;
@@ -181,6 +181,10 @@ struct Fake;
 impl Handler for Fake {
     fn stats(&self) -> Result<Stats, Refusal> {
         Ok(Stats { version: "9.9.9".into(), interface: "fake0".into(), ..Stats::default() })
+    }
+
+    fn history(&self) -> Result<Past, Refusal> {
+        Ok(Past::default())
     }
 
     fn flows(&self, request: &FlowsRequest) -> Result<Flows, Refusal> {

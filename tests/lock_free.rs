@@ -1,7 +1,8 @@
 //! A worker's turn takes no lock, does no atomic read-modify-write and makes no system call, shown by looking at every
 //! instruction that it executes: this program runs itself a second time and follows that process step by step (ptrace).
 //!
-//! What it proves: over the in-memory port, in the turns of connections of every kind, timed or not, with noise, commands and a publication,
+//! What it proves: over the in-memory port, in the turns of connections of every kind, timed or not, with a capture or without one, with noise,
+//! commands and a publication,
 //! not one locked instruction was executed (any lock of any library would be one, free or not) and the kernel was not
 //! called. What it does not: anything about a path that these turns did not take (tests/tidy.rs reads the sources for that), and
 //! AF_XDP's rings, whose own calls to the kernel are the port's purpose.
@@ -32,6 +33,8 @@ fn main() {
 mod followed {
     use super::peers::{Cable, Conduct, Random, Setup, listeners};
     use handfast::engine::listeners::Listeners;
+    use handfast::worker::capture::filter::Filter;
+    use handfast::worker::capture::{Recorder, RecorderConfig, Tap, queue};
     use handfast::worker::mailbox::{Command, FlowQuery};
     use handfast::worker::profile::Profile;
     use nix::sys::signal::{Signal, raise};
@@ -63,13 +66,18 @@ mod followed {
         stretch(|| ());
         let lock = Mutex::new(0);
         stretch(|| *lock.lock().expect("nobody else has it") += 1);
-        turns(false);
-        turns(true);
+        let setup = Setup { flows: 5, ..Setup::default() };
+        turns(Cable::new(&setup), false);
+        turns(Cable::new(&setup), true);
+        // The queue gets full on the way.
+        let (producer, _consumer) = queue::pair(16, 64);
+        let filter = Some(Filter::default());
+        let config = RecorderConfig { filter, remember: 64, frame_bytes: 64, key: [1, 2], queue: producer };
+        turns(Cable::tapped(&setup, Recorder::new(config)), false);
     }
 
     /// Turns in which the two commands and, if they are to be `timed`, that one have been taken.
-    fn turns(timed: bool) {
-        let mut cable = Cable::new(&Setup { flows: 5, ..Setup::default() });
+    fn turns<T: Tap>(mut cable: Cable<T>, timed: bool) {
         let mut random = Random::new(5);
         cable.mailbox.send(Command::Flows(FlowQuery::new(None, 5, 3))).expect("an empty mailbox");
         cable.mailbox.send(Command::Listeners(Listeners::new(listeners()))).expect("room");
@@ -184,7 +192,7 @@ mod follow {
 
         let [nothing, lock, turns @ ..] = &stretches[..] else { panic!("no stretches: {stretches:?}") };
         assert!(nothing.locked == 0 && lock.locked >= 2, "the looking itself is wrong: {nothing:?}, {lock:?}");
-        assert_eq!(turns.len(), 29, "14 turns and a run, and 13 and a run timed");
+        assert_eq!(turns.len(), 44, "14 turns and a run, 13 and a run timed, and 14 and a run with a capture");
         let wrong = turns.iter().position(|turn| turn.locked > 0 || turn.system_calls != nothing.system_calls);
         assert_eq!(wrong.map(|at| (at, turns[at])), None, "beside the marks' own {nothing:?}");
         let instructions: u64 = turns.iter().map(|turn| turn.instructions - nothing.instructions).sum();

@@ -25,8 +25,11 @@ use handfast::tcp::state::State;
 use handfast::time::Now;
 use handfast::verdict::DropReason;
 use handfast::worker::Worker;
+use handfast::worker::capture::filter::Filter;
+use handfast::worker::capture::{Recorder, RecorderConfig, Tap, queue};
 use handfast::worker::mailbox::{Answer, Command, FlowQuery};
 use handfast::worker::profile::Profile;
+use handfast::worker::user::Nobody;
 use peers::{Cable, Conduct, GivenTime, Random, Setup, hasty};
 
 const MILLI: u64 = 1_000_000;
@@ -37,7 +40,7 @@ fn heap_calls() -> u64 {
 }
 
 /// One turn during which the worker calls the allocator not once.
-fn turn(worker: &mut Worker<MemoryPort, GivenTime>, now: Now) -> bool {
+fn turn<T: Tap>(worker: &mut Worker<MemoryPort, GivenTime, Nobody, T>, now: Now) -> bool {
     let before = heap_calls();
     let busy = worker.turn(now);
     assert_eq!(heap_calls() - before, 0, "a turn of the worker called the allocator");
@@ -106,6 +109,35 @@ fn connections_of_every_kind_live_and_end_without_the_heap() {
     assert_eq!(engine.flows(), 0, "every connection has come to its end");
     assert_eq!((frames_unaccounted(counters), flows_unaccounted(counters, 0)), (0, 0));
     assert!(cable.unreadable.is_empty(), "{:x?}", cable.unreadable[0]);
+}
+
+#[test]
+fn a_capture_costs_no_heap() {
+    // A queue that nobody empties: it is full after a while.
+    let (producer, _consumer) = queue::pair(1_000, 128);
+    let config = RecorderConfig {
+        filter: Some(Filter::default()),
+        remember: 256,
+        frame_bytes: 128,
+        key: [1, 2],
+        queue: producer,
+    };
+    let mut cable = Cable::tapped(&Setup { flows: 300, ..Setup::default() }, Recorder::new(config));
+    let mut random = Random::new(2);
+    for round in 0_usize..12_000 {
+        if round < 2_000 && round.is_multiple_of(4) {
+            cable.open(Conduct::ALL[round / 4 % Conduct::ALL.len()]);
+        }
+        if round < 2_000 && round.is_multiple_of(3) {
+            cable.send_noise(&mut random);
+        }
+        cable.turn_with(MILLI, turn);
+    }
+    cable.mailbox.stop();
+    cable.worker.run();
+    let counters = cable.mailbox.report().expect("published at its end").capture;
+    assert_eq!(counters.captured + counters.captured_of_failed, 1_000);
+    assert!(counters.to_array().iter().all(|count| *count > 0), "{counters:?}");
 }
 
 #[test]
@@ -219,7 +251,7 @@ fn commands_are_obeyed_without_the_heap() {
     }
 
     let Some(Answer::Flows(limited)) = cable.mailbox.take_answer() else { panic!("no answer to the first query") };
-    let live = |query: &FlowQuery| query.flows_of_listener.iter().map(|flows| flows.live).collect::<Vec<_>>();
+    let live = |query: &FlowQuery| query.flows_of_listener.iter().map(|flows| flows.live()).collect::<Vec<_>>();
     assert_eq!((limited.flows.len(), live(&limited)), (15, vec![0, 20, 0]));
     let Some(Answer::Flows(all)) = cable.mailbox.take_answer() else { panic!("no answer to the second query") };
     assert_eq!((all.flows.len(), live(&all)), (20, vec![0, 20, 0]));

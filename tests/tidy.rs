@@ -11,6 +11,7 @@ use handfast::port::{FrameLedger, KernelStatistics, PortCounters};
 use handfast::stats::counters::Counters;
 use handfast::tcp::state::State;
 use handfast::verdict::DropReason;
+use handfast::worker::capture::CaptureCounters;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -101,8 +102,9 @@ const NOT_ON_DATA_PATH: [&str; 45] = [
 ];
 
 /// Functions in those files that run before the first frame, on the control path, or for a test's message.
-const NOT_DATA_PATH_FUNCTIONS: [(&str, &[&str]); 18] = [
+const NOT_DATA_PATH_FUNCTIONS: [(&str, &[&str]); 22] = [
     ("src/engine/events.rs", &["new"]),
+    ("src/engine/failures.rs", &["with_room"]),
     ("src/engine/half_open.rs", &["new"]),
     ("src/engine/listeners.rs", &["default", "new"]),
     ("src/engine/mod.rs", &["new"]),
@@ -118,6 +120,9 @@ const NOT_DATA_PATH_FUNCTIONS: [(&str, &[&str]); 18] = [
     ("src/service/http.rs", &["new"]),
     ("src/timer/wheel.rs", &["new"]),
     ("src/wire/segment.rs", &["fmt"]),
+    ("src/worker/capture/filter.rs", &["new"]),
+    ("src/worker/capture/queue.rs", &["pair"]),
+    ("src/worker/capture/recall.rs", &["new"]),
     ("src/worker/clock.rs", &["start"]),
     ("src/worker/mailbox.rs", &["new"]),
 ];
@@ -728,6 +733,7 @@ fn operations_explain_every_counter_drop_reason_and_setting() {
         ("counter of the port", owned(PortCounters::NAMES)),
         ("place of a frame", owned(FrameLedger::NAMES)),
         ("counter of the kernel", owned(KernelStatistics::NAMES)),
+        ("counter of a capture", owned(CaptureCounters::NAMES)),
         ("counter of steering", steer_counters()),
         ("state", owned(&states)),
         ("setting", settings()),

@@ -9,7 +9,7 @@ use handfast::control::protocol::{DrainRequest, FlowsRequest, ProfileRequest, Re
 use handfast::control::socket::{Handler, Server};
 use handfast::observe::profile::ProfileReport;
 use handfast::observe::report::{
-    Drained, Figures, FlowRow, Flows, ListenerReport, Mode, Reloaded, Stats, WorkerReport,
+    Drained, Figures, FlowRow, Flows, ListenerReport, Mode, Moment, Past, Reloaded, Stats, WorkerReport,
 };
 use handfast::observe::why::Diagnosis;
 use rustix::process::{Pid, Signal, kill_process};
@@ -32,12 +32,15 @@ fn size(number: u16) -> NonZero<u16> {
     NonZero::new(number).unwrap()
 }
 
+/// How long the made-up server ran before its test began.
+const BEFORE_S: u32 = 60;
+
 /// A server of one worker that opens 1,000 connections in each second.
 struct Fake(Instant);
 
 impl Handler for Fake {
     fn stats(&self) -> Result<Stats, Refusal> {
-        let uptime_s = self.0.elapsed().as_secs_f64();
+        let uptime_s = f64::from(BEFORE_S) + self.0.elapsed().as_secs_f64();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "thousands of a few seconds")]
         let opened = (uptime_s * 1e3) as u64;
         let figures = Figures {
@@ -54,6 +57,8 @@ impl Handler for Fake {
             service: "http".into(),
             connections: Some(10),
             opened: Some(opened),
+            half_open: Some(0),
+            states: None,
         };
         Ok(Stats {
             interface: "fake0".into(),
@@ -64,6 +69,14 @@ impl Handler for Fake {
             total: figures,
             ..Stats::default()
         })
+    }
+
+    fn history(&self) -> Result<Past, Refusal> {
+        let moment = |second: u32| {
+            let opened = u64::from(second) * 1_000;
+            Moment { uptime_s: f64::from(second), established: opened, opened, ..Moment::default() }
+        };
+        Ok(Past { moments: (0..=BEFORE_S).map(moment).collect() })
     }
 
     fn flows(&self, _: &FlowsRequest) -> Result<Flows, Refusal> {
@@ -121,6 +134,7 @@ struct Terminal {
     /// How the terminal was set before.
     before: Termios,
     screen: Arc<Mutex<vt100::Parser>>,
+    started: Instant,
 }
 
 impl Terminal {
@@ -148,7 +162,7 @@ impl Terminal {
                 written.lock().unwrap().process(&bytes[..count]);
             }
         });
-        Self { child, master, slave, before, screen }
+        Self { child, master, slave, before, screen, started: Instant::now() }
     }
 
     fn text(&self) -> String {
@@ -202,6 +216,19 @@ impl Drop for Terminal {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+#[test]
+fn the_minutes_before_are_there_from_the_first_picture_on() {
+    let place = Place::new("past");
+    let _server = place.serve();
+    let mut terminal = Terminal::start(&place.socket());
+    // The rate is always the same, so every second that is known is a whole bar.
+    terminal
+        .wait_for("bars of a minute", |text| text.lines().any(|line| line.chars().filter(|c| *c == '█').count() >= 50));
+    assert!(terminal.started.elapsed() < Duration::from_secs(30), "it might have seen them by itself");
+    terminal.press(b"q");
+    terminal.ends_well();
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod peers;
 
 use handfast::engine::TIMER_BUDGET;
+use handfast::engine::listeners::ListenerFlows;
 use handfast::port::memory::{Injected, MemoryConfig, MemoryPort};
 use handfast::port::{Burst, Frame, FrameLedger, KernelStatistics, Port, PortCounters};
 use handfast::stats::ledger::{flows_unaccounted, frames_unaccounted};
@@ -485,7 +486,9 @@ fn assert_balance(cable: &Cable) -> Result<(), TestCaseError> {
     prop_assert_eq!(flows_unaccounted(counters, engine.flows().into()), 0);
     prop_assert_eq!(engine.states().iter().sum::<u32>(), engine.flows());
     prop_assert_eq!(engine.timers(), engine.flows(), "a flow without a timer lives for ever");
-    prop_assert_eq!(engine.listeners().iter().map(|(_, flows)| flows.live).sum::<u32>(), engine.flows());
+    let mut by_listener = ListenerFlows::default();
+    engine.listeners().iter().for_each(|(_, flows)| by_listener.add(&flows));
+    prop_assert_eq!(by_listener.states, engine.states());
     prop_assert!(ledger.balances() && ledger.in_hand == 0, "{:?}", ledger);
     prop_assert_eq!(port.counters().rx_frames, counters.received);
     let sent = counters.transmitted_in_place + counters.emitted;

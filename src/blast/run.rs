@@ -21,6 +21,7 @@ use crate::steer::{MacFilter, ReplyFilter, SteerCounter, SteerError, SteerOption
 use crate::tcp::config::TcpConfig;
 use crate::wire::parse::PartialChecksums;
 use crate::worker::Idle;
+use crate::worker::capture::Untapped;
 use crate::worker::clock::MonotonicClock;
 use crate::worker::mailbox::Mailbox;
 use crate::worker::report::Report;
@@ -158,7 +159,7 @@ fn start(setup: &Setup, plan: &Plan, ports: Vec<XskPort>) -> Result<Vec<Member>,
             events: EVENTS,
         };
         let (queue, core) = (preflight.queues[index], preflight.cores[index]);
-        let job = Job { queue, core, port, engine, listeners: Listeners::new(vec![listener]) };
+        let job = Job { queue, core, port, engine, listeners: Listeners::new(vec![listener]), tap: Untapped };
         let (mailbox, thread) = launch(job, &secrets, clock, idle, user, ())?;
         members.push(Member { queue, watch, mailbox, thread });
     }

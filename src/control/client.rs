@@ -69,7 +69,9 @@ fn exchange(stream: &mut UnixStream, request: &Request) -> io::Result<Vec<u8>> {
     let asked = match request {
         Request::Drain(DrainRequest { timeout_ms }) => Duration::from_millis(*timeout_ms),
         Request::Profile(ProfileRequest { duration_ms, .. }) => Duration::from_millis(*duration_ms),
-        Request::Stats {} | Request::Flows(_) | Request::Reload(_) | Request::Why(_) => Duration::ZERO,
+        Request::Stats {} | Request::History {} | Request::Flows(_) | Request::Reload(_) | Request::Why(_) => {
+            Duration::ZERO
+        }
     };
     stream.set_read_timeout(Some(asked + ANSWER_PATIENCE))?;
     stream.set_write_timeout(Some(ANSWER_PATIENCE))?;

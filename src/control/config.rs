@@ -3,6 +3,7 @@
 //! [`validate`] is pure but for the reader of files that it is handed. What only the machine can tell (is there such an
 //! interface, such a queue, that much memory) is preflight's.
 
+use super::capture::CaptureSettings;
 use super::cookies::Secret;
 use super::file;
 use super::listen::{HttpFiles, Listen, ListenChanges, MAX_LISTENS, ServiceSpec, read_http_file};
@@ -44,6 +45,10 @@ pub struct Config {
     pub flows: u32,
     /// UMEM frames of each queue, a power of two.
     pub frames: u32,
+    /// Places of each RX ring, a power of two; `None` is one for each frame.
+    pub rx_ring: Option<u32>,
+    /// Places of each TX ring, a power of two; `None` is one for each frame.
+    pub tx_ring: Option<u32>,
     /// Where the steering program runs.
     pub xdp_mode: XdpMode,
     /// How the sockets share frames with the driver.
@@ -82,6 +87,8 @@ pub struct Config {
     pub syn_xdp: SynXdp,
     /// Cookies a second from which on it does so by itself; 0 is never.
     pub syn_xdp_at: u32,
+    /// What is captured, and where to.
+    pub capture: CaptureSettings,
     /// What all this was made from, for a reload.
     pub source: Source,
 }
@@ -106,6 +113,8 @@ impl Default for Config {
             cores: None,
             flows: 262_144,
             frames: 4_096,
+            rx_ring: None,
+            tx_ring: None,
             xdp_mode: XdpMode::Auto,
             bind: BindMode::Auto,
             tx_budget: DEFAULT_TX_BUDGET,
@@ -125,6 +134,7 @@ impl Default for Config {
             syn_rate: SynRate::default(),
             syn_xdp: SynXdp::Auto,
             syn_xdp_at: DEFAULT_SYN_XDP_AT,
+            capture: CaptureSettings::default(),
             source: Source::default(),
         }
     }
@@ -242,6 +252,7 @@ pub fn validate(settings: &Settings, read_body: ReadBody<'_>) -> (Config, Vec<Pr
     problems.extend(tcp_contradictions(&config.tcp));
     problems.extend(prefix_contradictions(&config));
     problems.extend(cookie_contradiction(&config));
+    problems.extend(capture_contradictions(&config.capture));
     (config, problems)
 }
 
@@ -350,6 +361,22 @@ fn cookie_contradiction(config: &Config) -> Option<Problem> {
     contradiction.then(problem)
 }
 
+/// Captures to one file, and settings of a capture that there is none of.
+fn capture_contradictions(capture: &CaptureSettings) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let (Some(all), Some(failed)) = (&capture.file, &capture.failed)
+        && all == failed
+    {
+        let what = format!("capture {}, capture-failed {}", all.display(), failed.display());
+        problems.push(Problem::new(what, "each needs a file of its own").remedy("name another file for one of them"));
+    }
+    if let (Some(filter), None) = (&capture.filter, &capture.file) {
+        let cause = "it says what goes to the file of capture, and there is none";
+        problems.push(Problem::new(format!("capture-filter {filter}"), cause).remedy("give --capture FILE"));
+    }
+    problems
+}
+
 /// Prefixes that are both denied and allowed, or too many.
 fn prefix_contradictions(config: &Config) -> Vec<Problem> {
     let allowed: BTreeSet<_> = config.allow.iter().collect();
@@ -433,7 +460,9 @@ mod tests {
 
     #[test]
     fn values_that_contradict_one_another_are_named_together() {
-        let contradictions: [(&[(&str, &str)], &str); 10] = [
+        let contradictions: [(&[(&str, &str)], &str); 12] = [
+            (&[("capture", "a"), ("capture-failed", "a")], "capture a, capture-failed a: each needs a file of its own"),
+            (&[("capture-filter", "syn")], "capture-filter syn: it says what goes to the file of capture"),
             (&[("syn-xdp", "always"), ("syn-cookies", "never")], "syn-xdp always, syn-cookies never: what the"),
             (&[("syn-cookies-at", "65537")], "syn-cookies-at 65537, half-open-limit 65536: so many"),
             (&[("listen", "80=close")], "listeners 80=http and 80=close: one address and port"),

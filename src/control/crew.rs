@@ -7,6 +7,7 @@ use crate::port::Port;
 use crate::tcp::config::TcpConfig;
 use crate::tcp::cookie::Keys;
 use crate::tcp::state::State;
+use crate::worker::capture::Tap;
 use crate::worker::clock::{Clock, MonotonicClock};
 use crate::worker::mailbox::{Answer, Command, FlowQuery, Mailbox};
 use crate::worker::profile::Profile;
@@ -73,7 +74,7 @@ pub enum CrewError {
 
 /// What a worker is started with.
 #[derive(Debug)]
-pub struct Job<P> {
+pub struct Job<P, T> {
     /// The queue it serves.
     pub queue: u32,
     /// The core it runs on.
@@ -84,6 +85,8 @@ pub struct Job<P> {
     pub engine: EngineConfig,
     /// Its listeners.
     pub listeners: Listeners,
+    /// Who hears of its frames.
+    pub tap: T,
 }
 
 /// What workers say about their flows.
@@ -128,15 +131,15 @@ impl Drop for Farewell {
 /// # Errors
 ///
 /// [`CrewError`]; the thread has then ended, or ends at once.
-pub fn launch<P: Port + Send + 'static, U: User + Send + 'static>(
-    job: Job<P>,
+pub fn launch<P: Port + Send + 'static, U: User + Send + 'static, T: Tap + Send + 'static>(
+    job: Job<P, T>,
     secrets: &Secrets,
     clock: MonotonicClock,
     idle: Idle,
     user: U,
     farewell: impl Send + 'static,
 ) -> Result<(Arc<Mailbox>, JoinHandle<U>), CrewError> {
-    let Job { queue, core, port, engine, listeners } = job;
+    let Job { queue, core, port, engine, listeners, tap } = job;
     let mailbox = Arc::new(Mailbox::new());
     let (theirs, secrets) = (Arc::clone(&mailbox), secrets.clone());
     let (ready, is_ready) = channel();
@@ -146,7 +149,7 @@ pub fn launch<P: Port + Send + 'static, U: User + Send + 'static>(
         let mut clock = clock;
         let engine = Engine::new(engine, &secrets, listeners, clock.now());
         let now = clock.now();
-        let mut worker = Worker::with_user(engine, port, clock, theirs, idle, user);
+        let mut worker = Worker::with_tap(engine, port, clock, theirs, idle, user, tap);
         // It hands the kernel frames to receive into. Whoever is told that the worker is ready may send at once.
         worker.turn(now);
         if ready.send(pinned).is_ok() && pinned {
@@ -170,9 +173,9 @@ impl Crew {
     /// # Errors
     ///
     /// [`CrewError`]; the worker is then not part of the crew.
-    pub fn start<P: Port + Send + 'static>(
+    pub fn start<P: Port + Send + 'static, T: Tap + Send + 'static>(
         &mut self,
-        job: Job<P>,
+        job: Job<P, T>,
         secrets: &Secrets,
         clock: MonotonicClock,
         idle: Idle,
@@ -278,8 +281,7 @@ impl Crew {
             })?;
             room -= query.flows.len();
             for (sum, flows) in of_listener.iter_mut().zip(&query.flows_of_listener) {
-                sum.live += flows.live;
-                sum.opened += flows.opened;
+                sum.add(flows);
             }
             queries.push((member.queue, query));
         }

@@ -1,8 +1,10 @@
-//! The reports of the last minute, one a second: what rates, and causes, are found in.
+//! The reports of the last minute, one a second: what rates, and causes, are found in. Of the minutes before that only what a view shows of
+//! them is kept.
 //!
 //! Kept by the thread that waits for the server's end. What is not here: a clock. A report carries its own time.
 
-use crate::observe::report::Stats;
+use crate::observe::report::{Moment, Past, Stats};
+use crate::observe::top::SAMPLES;
 use std::collections::VecDeque;
 
 /// How many seconds lie between two reports that are kept.
@@ -11,10 +13,14 @@ pub const STEP_S: f64 = 1.0;
 /// How many reports are kept: a minute of them, and the one that it began with.
 pub const KEPT: usize = 61;
 
+/// How many moments are kept: as many as a view shows rates between.
+pub const MOMENTS: usize = SAMPLES + 1;
+
 /// The last reports, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     kept: VecDeque<Stats>,
+    moments: VecDeque<Moment>,
 }
 
 impl History {
@@ -28,7 +34,16 @@ impl History {
         if self.kept.len() == KEPT {
             self.kept.pop_front();
         }
+        if self.moments.len() == MOMENTS {
+            self.moments.pop_front();
+        }
+        self.moments.push_back(Moment::of(&stats));
         self.kept.push_back(stats);
+    }
+
+    /// What is known of the last minutes.
+    pub fn past(&self) -> Past {
+        Past { moments: self.moments.iter().copied().collect() }
     }
 
     /// The newest report that is at least `seconds` older than `uptime_s`; `None` if the server has not run for that long.
@@ -55,6 +70,14 @@ mod tests {
         let times: Vec<f64> = (0..100).map(f64::from).collect();
         let history = history(&times);
         assert_eq!((history.kept.len(), history.kept[0].uptime_s), (KEPT, 39.0));
+        assert_eq!((history.past().moments.len(), history.past().moments[0].uptime_s), (100, 0.0));
+    }
+
+    #[test]
+    fn moments_are_kept_for_as_long_as_a_view_shows_them() {
+        let times: Vec<f64> = (0..1_000).map(f64::from).collect();
+        let past = history(&times).past();
+        assert_eq!((past.moments.len(), past.moments[MOMENTS - 1].uptime_s), (MOMENTS, 999.0));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //! holds its workers, [`roster`] its listeners, [`cookies`] the keys of SYN cookies, [`answers`] and [`tier`] have the steering
 //! program answer SYNs, [`office`] answers for all of it), what is asked for ([`settings`], [`mod@file`], [`config`], [`listen`],
 //! [`values`]), whether the machine can do it ([`preflight`] judges what [`machine`] and [`link`] find, [`doctor`] says it of
-//! each thing in the list of [`check`]), what it is found to do ([`meter`] counts the interface, [`history`] keeps reports), how
-//! a running server is talked to ([`socket`], [`client`], [`protocol`], [`metrics`], [`top`], [`mod@profile`]), and what is said about it
+//! each thing in the list of [`check`]), what it is found to do ([`meter`] counts the interface, [`history`] keeps reports,
+//! [`mod@capture`] writes frames to files), how a running server is talked to ([`socket`], [`client`], [`protocol`], [`metrics`],
+//! [`top`], [`mod@profile`]), and what is said about it
 //! ([`logs`], [`notify`], [`problem`]).
 //!
 //! What is not here: packets, flows, and the text of reports (observe).
@@ -11,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answers;
+pub mod capture;
 pub mod check;
 pub mod client;
 pub mod config;

@@ -1,6 +1,7 @@
 //! Where a running server is asked and changed: the control socket's requests, put to workers, roster and steering.
 
 use super::answers::{Answers, AnswersError, Wanted};
+use super::capture::Books;
 use super::config::Config;
 use super::crew::{Crew, CrewError};
 use super::history::History;
@@ -15,7 +16,8 @@ use crate::engine::snapshot::FlowSnapshot;
 use crate::observe::identity::{Readings, identities};
 use crate::observe::profile::ProfileReport;
 use crate::observe::report::{
-    Drained, Figures, FlowRow, Flows, Ledgers, ListenerReport, Mode, Reloaded, Setting, Stats, Values, WorkerReport,
+    Drained, Figures, FlowRow, Flows, Ledgers, ListenerReport, Mode, Past, Reloaded, Setting, Stats, Values,
+    WorkerReport,
 };
 use crate::observe::why::{Diagnosis, diagnose};
 use crate::steer::{SteerError, Steering};
@@ -91,6 +93,8 @@ pub struct Furniture {
     pub answers: Answers,
     /// The interface's counters.
     pub meter: Meter,
+    /// What is captured.
+    pub capture: Option<Books>,
 }
 
 /// A running server.
@@ -100,6 +104,7 @@ pub struct Office {
     setting: Setting,
     started: Instant,
     clock: MonotonicClock,
+    capture: Option<Books>,
     history: Mutex<History>,
     /// Nanoseconds by which rounds of the control thread began late.
     control_late_ns: AtomicU64,
@@ -124,7 +129,7 @@ impl Drop for Timing<'_> {
 impl Office {
     /// An office for workers and a program that are started already.
     pub fn new(furniture: Furniture) -> Self {
-        let Furniture { config, mode, preflight, clock, crew, steering, roster, answers, meter } = furniture;
+        let Furniture { config, mode, preflight, clock, crew, steering, roster, answers, meter, capture } = furniture;
         let setting = Setting {
             rx_queues: preflight.rx_queues,
             mtu: preflight.link.mtu,
@@ -139,6 +144,7 @@ impl Office {
             setting,
             started: Instant::now(),
             clock,
+            capture,
             history: Mutex::default(),
             control_late_ns: AtomicU64::new(0),
             crew: RwLock::new(crew),
@@ -193,7 +199,8 @@ impl Office {
         let now = self.clock.clone().now();
         for (queue, core, report) in self.crew().reports() {
             let age_ns = if running { now.0.saturating_sub(report.published_nanos) } else { 0 };
-            let figures = Figures { age_ns, ..figures(&report, half_open_limit) };
+            let capture = if self.capture.is_some() { report.capture.named().collect() } else { Values::default() };
+            let figures = Figures { age_ns, capture, ..figures(&report, half_open_limit) };
             total.add(&figures);
             ledgers.add(&Ledgers::of(&report.counters, &report.ledger, report.flows));
             workers.push(WorkerReport { queue, core: Some(core), figures });
@@ -211,8 +218,10 @@ impl Office {
                 addr: listen.addr,
                 port: listen.port,
                 service: listen.service.to_string(),
-                connections: flows.map(|flows| flows.live.into()),
+                connections: flows.map(|flows| flows.live().into()),
                 opened: flows.map(|flows| flows.opened),
+                half_open: flows.map(|flows| flows.states[State::SynReceived.index()].into()),
+                states: flows.map(|flows| named(flows.states.map(u64::from))),
             }
         };
         let listeners = rules.roster.open().map(listener).collect();
@@ -227,6 +236,7 @@ impl Office {
             interface_counters: rules.meter.counters(),
             steering,
             syn_xdp: rules.answers.report(),
+            capture: self.capture.as_ref().map(Books::report),
             ledgers,
             identities: Vec::new(),
             setting: Setting {
@@ -367,13 +377,18 @@ fn seconds(clock: ClockId) -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
+/// Flows by state, under the states' names.
+fn named(states: [u64; State::ALL.len()]) -> Values {
+    State::ALL.iter().map(|state| (state.name(), states[state.index()])).collect()
+}
+
 /// One worker's figures.
 fn figures(report: &Report, half_open_limit: u64) -> Figures {
     let mut figures = Figures {
         port: report.port.named().collect(),
         ledger: report.ledger.named().collect(),
         xdp_statistics: report.kernel.named().collect(),
-        states: State::ALL.iter().map(|state| (state.name(), report.states[state.index()])).collect(),
+        states: named(report.states),
         flows: report.flows,
         flows_capacity: report.capacity,
         half_open: report.half_open(),
@@ -422,6 +437,10 @@ fn unsteered(error: SteerError) -> Refusal {
 impl Handler for Office {
     fn stats(&self) -> Result<Stats, Refusal> {
         Ok(self.report())
+    }
+
+    fn history(&self) -> Result<Past, Refusal> {
+        Ok(self.history().past())
     }
 
     fn flows(&self, request: &FlowsRequest) -> Result<Flows, Refusal> {

@@ -51,6 +51,8 @@ pub const STATES: [&str; 9] = [
 pub enum Request {
     /// The whole report; answered with `Stats`.
     Stats {},
+    /// What is known of the last minutes; answered with `Past`.
+    History {},
     /// Single flows; answered with `Flows`.
     Flows(FlowsRequest),
     /// Take over changed listeners; answered with `Reloaded`.
@@ -222,6 +224,7 @@ impl Request {
             Request::Flows(_)
             | Request::Drain(_)
             | Request::Stats {}
+            | Request::History {}
             | Request::Reload(_)
             | Request::Why(_)
             | Request::Profile(_) => Ok(self),
@@ -282,6 +285,7 @@ mod tests {
     fn requests_are_one_line_with_the_version_in_front() {
         let requests = [
             (Request::Stats {}, r#"{"v":1,"cmd":"stats"}"#),
+            (Request::History {}, r#"{"v":1,"cmd":"history"}"#),
             (
                 Request::Flows(FlowsRequest { limit: 5, state: Some("TIME-WAIT".into()) }),
                 r#"{"v":1,"cmd":"flows","limit":5,"state":"TIME-WAIT"}"#,

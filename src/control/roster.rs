@@ -105,7 +105,7 @@ impl Roster {
     pub fn note_flows(&mut self, flows: &[ListenerFlows]) -> bool {
         let mut changed = false;
         for (entry, flows) in self.entries.iter_mut().zip(flows) {
-            if entry.state == EntryState::Closed && flows.live == 0 {
+            if entry.state == EntryState::Closed && flows.live() == 0 {
                 entry.state = EntryState::Gone;
                 changed = true;
             }
@@ -188,7 +188,7 @@ mod tests {
         let (mut roster, files) = roster(&["80=http", "81=close"]);
         set(&mut roster, &["81=close"], &files);
         assert!(roster.has_closed());
-        let flows = |live| ListenerFlows { live, opened: 2 };
+        let flows = |live| ListenerFlows { states: [0, 0, live, 0, 0, 0, 0, 0, 0], opened: 2 };
         assert!(!roster.note_flows(&[flows(2), flows(0)]));
         assert_eq!(ports(&roster), [80, 81]);
         assert!(roster.note_flows(&[flows(0), flows(0)]));

@@ -4,7 +4,22 @@
 //! change all follow from [`KEYS`]. Values stay text with an origin until they are set, so that every mistake of flags and
 //! file can be reported together (config). What two values must be to one another is not here but in config.
 
+/// Both directions of a field whose value is made by an expression.
+macro_rules! access {
+    ($text:ident => $($field:ident).+ = $make:expr, $config:ident => $show:expr) => {
+        Access {
+            set: |config, $text| {
+                config.$($field).+ = $make;
+                Ok(())
+            },
+            show: |$config| $show,
+        }
+    };
+}
+
+mod capture;
 mod port;
+mod rings;
 mod steering;
 
 use super::config::Config;
@@ -196,19 +211,6 @@ fn shown<T: Display>(value: Option<T>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
-/// Both directions of a field whose value is made by an expression.
-macro_rules! access {
-    ($text:ident => $($field:ident).+ = $make:expr, $config:ident => $show:expr) => {
-        Access {
-            set: |config, $text| {
-                config.$($field).+ = $make;
-                Ok(())
-            },
-            show: |$config| $show,
-        }
-    };
-}
-
 /// A closed choice.
 macro_rules! choice {
     ($field:ident) => {
@@ -319,6 +321,8 @@ pub const KEYS: &[Key] = &[
         "Frames of packet memory for each queue, a power of two",
         access!(text => frames = frames(text)?, config => Count(config.frames.into()).to_string()),
     ),
+    rings::RX_RING,
+    rings::TX_RING,
     top(
         "xdp-mode",
         Kind::Text,
@@ -390,6 +394,12 @@ pub const KEYS: &[Key] = &[
         access!(text => cookie_secret_file = Some(PathBuf::from(text)),
                 config => shown(config.cookie_secret_file.as_ref().map(|path| path.display()))),
     ),
+    capture::CAPTURE,
+    capture::CAPTURE_FILTER,
+    capture::CAPTURE_FAILED,
+    capture::CAPTURE_REMEMBER,
+    capture::CAPTURE_SNAPLEN,
+    capture::CAPTURE_LIMIT,
     tcp(
         "syn-cookies",
         Kind::Text,

@@ -9,7 +9,7 @@ use super::protocol::{
     DrainRequest, ErrorCode, FlowsRequest, ProfileRequest, Refusal, ReloadRequest, Request, WhyRequest, answer_line,
 };
 use crate::observe::profile::ProfileReport;
-use crate::observe::report::{Drained, Flows, Reloaded, Stats};
+use crate::observe::report::{Drained, Flows, Past, Reloaded, Stats};
 use crate::observe::why::Diagnosis;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, FlockOperation, Mode, access, fchmod, flock};
@@ -47,6 +47,13 @@ pub trait Handler: Send + Sync {
     ///
     /// Why there is none now.
     fn stats(&self) -> Result<Stats, Refusal>;
+
+    /// What is known of the last minutes.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be said now.
+    fn history(&self) -> Result<Past, Refusal>;
 
     /// Single flows.
     ///
@@ -321,6 +328,7 @@ fn accept(listener: &UnixListener, stopped: &UnixStream, handler: &dyn Handler) 
 fn serve(stream: &UnixStream, stopped: &UnixStream, handler: &dyn Handler) {
     let line = match receive(stream, stopped).and_then(|line| Request::parse(&line)) {
         Ok(Request::Stats {}) => answer_line(handler.stats()),
+        Ok(Request::History {}) => answer_line(handler.history()),
         Ok(Request::Flows(request)) => answer_line(handler.flows(&request)),
         Ok(Request::Reload(request)) => answer_line(handler.reload(&request)),
         Ok(Request::Drain(request)) => answer_line(handler.drain(&request)),
@@ -387,6 +395,7 @@ fn answer(mut stream: &UnixStream, line: &str) {
 mod tests {
     use super::*;
     use crate::control::client::{ClientError, call};
+    use crate::observe::report::Moment;
     use std::io::{BufRead as _, BufReader};
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -396,6 +405,10 @@ mod tests {
     impl Handler for Echo {
         fn stats(&self) -> Result<Stats, Refusal> {
             Ok(crate::observe::report::tests::example())
+        }
+
+        fn history(&self) -> Result<Past, Refusal> {
+            Ok(Past { moments: vec![Moment { uptime_s: 1.5, ..Moment::default() }] })
         }
 
         fn flows(&self, request: &FlowsRequest) -> Result<Flows, Refusal> {
@@ -514,6 +527,7 @@ mod tests {
         let server = place.start();
         let path = server.path().to_owned();
         assert_eq!(call::<Stats>(&path, &Request::Stats {}).unwrap(), Echo.stats().unwrap());
+        assert_eq!(call::<Past>(&path, &Request::History {}).unwrap(), Echo.history().unwrap());
         let flows = Request::Flows(FlowsRequest { limit: 7, state: None });
         assert_eq!(call::<Flows>(&path, &flows).unwrap().matching, 7);
         let drain = Request::Drain(DrainRequest { timeout_ms: 9 });

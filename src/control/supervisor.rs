@@ -5,6 +5,8 @@
 //! what a request means ([`super::office`]), and everything on the data path.
 
 use super::answers::Answers;
+use super::capture::sink::CaptureError;
+use super::capture::{Capture, Writing};
 use super::config::Config;
 use super::cookies::KeyKeeper;
 use super::crew::{Crew, CrewError, Job};
@@ -26,7 +28,8 @@ use crate::tcp::config::TcpConfig;
 use crate::tcp::cookie::Keys;
 use crate::wire::parse::PartialChecksums;
 use crate::worker::Idle;
-use crate::worker::clock::MonotonicClock;
+use crate::worker::capture::{Recorder, Untapped};
+use crate::worker::clock::{Clock as _, MonotonicClock};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 use std::sync::Arc;
@@ -55,6 +58,9 @@ pub enum ServeError {
     /// The metrics' address.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// A file of the capture.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
     /// Listeners.
     #[error(transparent)]
     Listeners(#[from] OutOfIds),
@@ -75,6 +81,8 @@ pub fn run(config: &Config, preflight: &Preflight) -> Result<Summary, ServeError
     let (events, happened) = channel();
     let signals = watch_signals(events.clone())?;
     let metrics = config.metrics.map(MetricsListener::bind).transpose()?;
+    let secrets = secrets_of(config)?;
+    let capture = Capture::open(&config.capture, &config.interface, &preflight.queues, secrets.flow_hash)?;
     let mut steering = Steering::load(SteerOptions {
         queues: preflight.rx_queues,
         max_endpoints: DEFAULT_MAX_ENDPOINTS,
@@ -98,9 +106,11 @@ pub fn run(config: &Config, preflight: &Preflight) -> Result<Summary, ServeError
     let mut keeper = key_keeper(config)?;
     let mut roster = Roster::default();
     roster.set(&config.listens, &config.http_files)?;
-    let clock = MonotonicClock::start();
-    let secrets = secrets_of(config)?;
-    let (crew, bind) = start_crew(config, preflight, (&secrets, clock), (&steering, &roster), &events)?;
+    let mut clock = MonotonicClock::start();
+    let since_1970 = wall_clock().saturating_sub(Duration::from_nanos(clock.now().0));
+    let (capture, recorders) = capture.unzip();
+    let (crew, bind) = start_crew(config, preflight, (&secrets, clock), (&steering, &roster), (&events, recorders))?;
+    let capture = capture.map(|capture| capture.start(since_1970)).transpose()?;
     deliver_first_keys(&mut keeper, &crew)?;
     let mut answers = Answers::new(*keeper.keys(), partial_checksums(preflight), clock, secrets.timestamp_offset);
     answers.set_config(&preflight.tcp, &mut steering)?;
@@ -124,6 +134,7 @@ pub fn run(config: &Config, preflight: &Preflight) -> Result<Summary, ServeError
         roster,
         answers,
         meter,
+        capture: capture.as_ref().map(Writing::books),
     }));
     office.look_after_answers();
     let server = Server::start(&config.control, Arc::clone(&office) as Arc<_>)?;
@@ -137,6 +148,7 @@ pub fn run(config: &Config, preflight: &Preflight) -> Result<Summary, ServeError
     notify::stopping();
 
     office.stop_serving();
+    drop(capture);
     drop(metrics);
     server.stop();
     signals.close();
@@ -186,12 +198,13 @@ fn start_crew(
     preflight: &Preflight,
     (secrets, clock): (&Secrets, MonotonicClock),
     (steering, roster): (&Steering, &Roster),
-    events: &Sender<Event>,
+    (events, recorders): (&Sender<Event>, Option<Vec<Recorder>>),
 ) -> Result<(Crew, &'static str), ServeError> {
     let idle = if config.busy { Idle::Spin } else { Idle::Sleep };
     let tcp = per_worker(&preflight.tcp, preflight.queues.len());
     let mut crew = Crew::default();
     let mut zero_copy = true;
+    let mut recorders = recorders.unwrap_or_default().into_iter();
     for (queue, core) in preflight.queues.iter().zip(&preflight.cores) {
         let port = XskPort::open(&xsk_config(config, preflight, *queue)?)?;
         steering.set_socket(*queue, port.fd())?;
@@ -204,21 +217,28 @@ fn start_crew(
             partial_checksums: partial_checksums(preflight),
             events: 0,
         };
-        let job = Job { queue: *queue, core: *core, port, engine, listeners: roster.table() };
-        crew.start(job, secrets, clock, idle, events.clone())?;
+        let listeners = roster.table();
+        let ((queue, core), ended) = ((*queue, *core), events.clone());
+        match recorders.next() {
+            Some(tap) => crew.start(Job { queue, core, port, engine, listeners, tap }, secrets, clock, idle, ended)?,
+            None => {
+                let job = Job { queue, core, port, engine, listeners, tap: Untapped };
+                crew.start(job, secrets, clock, idle, ended)?;
+            }
+        }
     }
     Ok((crew, if zero_copy { "zero-copy" } else { "copy" }))
 }
 
-/// The port of one queue. Every ring has room for all frames, so that none of them is ever full; the port itself keeps a
-/// reserve from the fill ring for what nobody asked for.
+/// The port of one queue. If nothing else is asked for, every ring has room for all frames, so that none of them is ever full; the port
+/// itself keeps a reserve from the fill ring for what nobody asked for.
 pub(crate) fn xsk_config(config: &Config, preflight: &Preflight, queue: u32) -> Result<XskConfig, XskError> {
     let rings = config.frames;
     let default = XskConfig::new(&config.interface, queue).for_mtu(preflight.link.mtu)?;
     Ok(XskConfig {
         frames: config.frames,
-        rx_ring: rings,
-        tx_ring: rings,
+        rx_ring: config.rx_ring.unwrap_or(rings),
+        tx_ring: config.tx_ring.unwrap_or(rings),
         fill_ring: rings,
         completion_ring: rings,
         bind: match config.bind {

@@ -5,7 +5,7 @@
 
 use super::client::call;
 use super::protocol::{FlowsRequest, Request};
-use crate::observe::report::{Flows, Stats};
+use crate::observe::report::{Flows, Past, Stats};
 use crate::observe::top::draw::draw;
 use crate::observe::top::{Key, Tab, Then, Top};
 use ratatui::DefaultTerminal;
@@ -51,6 +51,7 @@ impl TopError {
 
 /// What the asking thread says.
 enum Said {
+    Past(Past),
     Stats(Box<Stats>),
     Flows(Flows),
     Trouble(String),
@@ -83,11 +84,19 @@ pub fn run(path: PathBuf, name: String) -> Result<(), TopError> {
     outcome
 }
 
-/// Asks once a second, for connections too if they are wished for.
+/// Asks once a second, for connections too if they are wished for; and for the past of each server ahead of its first report.
 fn ask(path: &Path, answers: &Sender<Said>, wished: &Receiver<bool>) {
-    let mut flows_wished = false;
+    let (mut flows_wished, mut is_new) = (false, true);
     loop {
+        // A server that keeps no past refuses, and the view begins with the present.
+        if is_new
+            && let Ok(past) = call(path, &Request::History {})
+            && answers.send(Said::Past(past)).is_err()
+        {
+            return;
+        }
         let stats = call::<Stats>(path, &Request::Stats {});
+        is_new = stats.is_err();
         let said = stats.map_or_else(|error| Said::Trouble(error.to_string()), |stats| Said::Stats(Box::new(stats)));
         if answers.send(said).is_err() {
             return;
@@ -134,6 +143,7 @@ fn show(
         for said in said.try_iter() {
             changed = true;
             match said {
+                Said::Past(past) => top.take_past(&past),
                 Said::Stats(stats) => top.take(*stats),
                 Said::Flows(flows) => top.take_flows(flows),
                 Said::Trouble(why) => top.lose(why),

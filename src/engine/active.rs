@@ -40,7 +40,7 @@ impl Engine {
         let id = self.flows.id(slot).expect("just inserted");
         self.counters.active_opens += 1;
         self.states[State::SynSent.index()] += 1;
-        self.listeners.acquired(tcb.service);
+        self.listeners.acquired(tcb.service, State::SynSent);
         self.wheel.start(slot, tcb.deadline);
         self.counters.emitted += 1;
         let syn = tcb.syn(self.env(now.tick()));

@@ -161,7 +161,7 @@ impl Engine {
         let slot = self.flows.insert(hash, tcb)?;
         self.counters.passive_opens += 1;
         self.states[State::SynReceived.index()] += 1;
-        self.listeners.acquired(tcb.service);
+        self.listeners.acquired(tcb.service, State::SynReceived);
         self.wheel.start(slot, tcb.deadline);
         Ok(slot)
     }

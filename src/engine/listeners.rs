@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use crate::service::AnyService;
+use crate::tcp::state::State;
 use crate::wire::tuple::{Addr, FourTuple};
 
 /// An address and port to listen on.
@@ -31,10 +32,23 @@ pub struct Listener {
 /// The connections of one listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListenerFlows {
-    /// Those that live.
-    pub live: u32,
+    /// Those that live, by state, at [`State::index`].
+    pub states: [u32; State::ALL.len()],
     /// Those that were ever opened.
     pub opened: u64,
+}
+
+impl ListenerFlows {
+    /// Those that live.
+    pub fn live(&self) -> u32 {
+        self.states.iter().sum()
+    }
+
+    /// Adds what another worker counted.
+    pub fn add(&mut self, other: &ListenerFlows) {
+        self.states.iter_mut().zip(other.states).for_each(|(sum, flows)| *sum += flows);
+        self.opened += other.opened;
+    }
 }
 
 /// Listeners in a table at most: a TCB names its own in 16 bits.
@@ -114,16 +128,23 @@ impl Listeners {
         self.listeners.iter().zip(self.flows.iter().copied())
     }
 
-    /// Counts a flow of listener `id`.
-    pub(super) fn acquired(&mut self, id: u16) {
+    /// Counts a flow of listener `id` that is new in this state.
+    pub(super) fn acquired(&mut self, id: u16, state: State) {
         let flows = &mut self.flows[usize::from(id)];
-        flows.live += 1;
+        flows.states[state.index()] += 1;
         flows.opened += 1;
     }
 
-    /// Counts the end of a flow of listener `id`.
-    pub(super) fn released(&mut self, id: u16) {
-        self.flows[usize::from(id)].live -= 1;
+    /// Counts a change of state of a flow of listener `id`.
+    pub(super) fn moved(&mut self, id: u16, before: State, after: State) {
+        let flows = &mut self.flows[usize::from(id)];
+        flows.states[before.index()] -= 1;
+        flows.states[after.index()] += 1;
+    }
+
+    /// Counts the end of a flow of listener `id` that was in this state.
+    pub(super) fn released(&mut self, id: u16, before: State) {
+        self.flows[usize::from(id)].states[before.index()] -= 1;
     }
 
     /// Takes over the flow counts of the table that this one replaces.

@@ -12,6 +12,7 @@ pub mod active;
 mod arrive;
 mod emit;
 pub mod events;
+pub mod failures;
 mod flood;
 mod half_open;
 pub mod limit;
@@ -37,6 +38,7 @@ use crate::wire::parse::{PartialChecksums, parse};
 use crate::wire::plain;
 use crate::wire::segment::{Control, Segment};
 use events::{Event, Events, What};
+use failures::{Failure, Failures};
 use flood::Flood;
 use limit::RateLimit;
 use listeners::Listeners;
@@ -111,6 +113,7 @@ pub struct Engine {
     challenges: RateLimit,
     resets: RateLimit,
     events: Events,
+    failures: Failures,
     draining: bool,
 }
 
@@ -132,6 +135,7 @@ impl Engine {
             challenges: RateLimit::new(config.tcp.challenges_per_second, now.tick()),
             resets: RateLimit::new(config.tcp.resets_per_second, now.tick()),
             events: Events::new(config.events),
+            failures: Failures::none(),
             draining: false,
             config,
         }
@@ -270,8 +274,9 @@ impl Engine {
             }
             self.events.push(id, What::Ended(end));
         }
+        self.failures.note(&tcb.tuple, end);
         self.states[before.index()] -= 1;
-        self.listeners.released(tcb.service);
+        self.listeners.released(tcb.service, before);
         self.flows.remove(slot);
         // The slot freed last is taken first, and its timer started.
         self.wheel.prefetch(slot);
@@ -315,11 +320,22 @@ impl Engine {
         }
         self.states[before.index()] -= 1;
         self.states[tcb.state.index()] += 1;
+        self.listeners.moved(tcb.service, before, tcb.state);
     }
 
     /// The oldest event of an actively opened connection that was not taken yet.
     pub fn next_event(&mut self) -> Option<Event> {
         self.events.pop()
+    }
+
+    /// Has the connections that fail from now on noted, as many as `room` between two looks. Allocates.
+    pub fn keep_failures(&mut self, room: usize) {
+        self.failures = Failures::with_room(room);
+    }
+
+    /// The connection that failed first of those not taken yet.
+    pub fn next_failure(&mut self) -> Option<Failure> {
+        self.failures.pop()
     }
 
     /// What was counted so far.

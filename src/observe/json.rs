@@ -35,6 +35,7 @@ mod tests {
             "interface_counters",
             "steering",
             "syn_xdp",
+            "capture",
             "ledgers",
             "identities",
             "setting",
@@ -49,6 +50,7 @@ mod tests {
             "port",
             "ledger",
             "xdp_statistics",
+            "capture",
             "states",
             "flows",
             "flows_capacity",
@@ -70,7 +72,10 @@ mod tests {
         assert_eq!(keys(&json["total"]["engine"])[..3], ["received", "transmitted_in_place", "accepted"]);
         assert_eq!(keys(&json["total"]["ledger"]), ["total", "fill", "in_hand", "tx_pending", "tx", "free"]);
         assert_eq!(json["listeners"][0]["addr"], Value::Null);
-        assert_eq!(keys(&json["listeners"][0]), ["addr", "port", "service", "connections", "opened"]);
+        assert_eq!(
+            keys(&json["listeners"][0]),
+            ["addr", "port", "service", "connections", "opened", "half_open", "states"]
+        );
         let identity = ["name", "queue", "left", "right", "difference", "tolerance"];
         assert_eq!(keys(&json["identities"][0]), identity);
     }

@@ -54,6 +54,15 @@ fn about_the_server(stats: &Stats, families: &mut Families) {
             let help = "Connections that the listener opened.";
             families.counter("handfast_listener_opened_total", help, labels, number(opened));
         }
+        if let (Some(half_open), Some(states)) = (listener.half_open, &listener.states) {
+            let help = "Connections of the listener in the middle of the handshake.";
+            families.gauge("handfast_listener_half_open", help, labels, number(half_open));
+            let help = "Connections of the listener, by TCP state.";
+            families.each(states, |families, state, count| {
+                let labels = [labels, &[("state", state)]].concat();
+                families.gauge("handfast_listener_state_connections", help, &labels, number(count));
+            });
+        }
     }
 }
 
@@ -62,6 +71,7 @@ fn about_a_worker(queue: &str, figures: &Figures, families: &mut Families) {
     families.counters("engine", &figures.engine, labels);
     families.counters("port", &figures.port, labels);
     families.counters("xdp_socket", &figures.xdp_statistics, labels);
+    families.counters("capture", &figures.capture, labels);
     let help = "Received frames that the engine dropped, by reason.";
     families.each(&figures.drops, |families, reason, count| {
         families.counter("handfast_dropped_frames_total", help, &[("queue", queue), ("reason", reason)], number(count));
@@ -115,6 +125,20 @@ fn about_the_way_in(stats: &Stats, families: &mut Families) {
     families.gauge("handfast_syn_xdp", help, &[], number(u64::from(stats.syn_xdp.on)));
     let help = "Times that the steering program began to answer SYNs.";
     families.counter("handfast_syn_xdp_switched_on_total", help, &[], number(stats.syn_xdp.switched_on));
+    for (book, file) in stats.capture.iter().flat_map(|capture| [("all", &capture.all), ("failed", &capture.failed)]) {
+        let Some(file) = file else { continue };
+        let labels: Labels<'_> = &[("file", book)];
+        families.counter(
+            "handfast_capture_file_frames_total",
+            "Frames in a capture file.",
+            labels,
+            number(file.frames),
+        );
+        families.counter("handfast_capture_file_bytes_total", "Size of a capture file.", labels, number(file.bytes));
+        let help =
+            "Frames that were for a capture file and are not in it: its limit was reached, or it could not be written.";
+        families.counter("handfast_capture_file_unwritten_total", help, labels, number(file.unwritten));
+    }
     for identity in &stats.identities {
         let queue = identity.queue.map(|queue| queue.to_string()).unwrap_or_default();
         let labels: Labels<'_> = &[("identity", &identity.name), ("queue", &queue)];

@@ -21,6 +21,11 @@ impl Values {
         self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), *value))
@@ -84,6 +89,9 @@ pub struct Figures {
     pub ledger: Values,
     /// XDP_STATISTICS of the socket.
     pub xdp_statistics: Values,
+    /// What was counted of what is captured; not there without a capture.
+    #[serde(default, skip_serializing_if = "Values::is_empty")]
+    pub capture: Values,
     /// Flows by TCP state, under the RFC's names.
     pub states: Values,
     /// Flows that live.
@@ -123,12 +131,13 @@ impl Figures {
 
     /// Adds another worker's figures.
     pub fn add(&mut self, other: &Figures) {
-        let Figures { engine, drops, port, ledger, xdp_statistics, states, .. } = other;
+        let Figures { engine, drops, port, ledger, xdp_statistics, capture, states, .. } = other;
         self.engine.add(engine);
         self.drops.add(drops);
         self.port.add(port);
         self.ledger.add(ledger);
         self.xdp_statistics.add(xdp_statistics);
+        self.capture.add(capture);
         self.states.add(states);
         self.flows += other.flows;
         self.flows_capacity += other.flows_capacity;
@@ -199,6 +208,12 @@ pub struct ListenerReport {
     pub connections: Option<u64>,
     /// Connections that were opened since it listens; `None` as above.
     pub opened: Option<u64>,
+    /// Connections in the middle of the handshake; `None` as above.
+    #[serde(default)]
+    pub half_open: Option<u64>,
+    /// Connections by TCP state, under the RFC's names; `None` as above.
+    #[serde(default)]
+    pub states: Option<Values>,
 }
 
 /// By how much the identities of the books are missed; all 0 when everything is accounted for.
@@ -253,6 +268,30 @@ pub struct SynXdpReport {
     pub switched_on: u64,
 }
 
+/// A file of a capture.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CaptureFile {
+    /// Its path, as it was given.
+    pub path: String,
+    /// Frames in it.
+    pub frames: u64,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Frames that were for it and are not in it: it reached its limit, or could not be written.
+    pub unwritten: u64,
+    /// Why nothing more is written; `None` while something is.
+    pub ended: Option<String>,
+}
+
+/// The files of a capture.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CaptureReport {
+    /// The one for the frames that the filter lets through.
+    pub all: Option<CaptureFile>,
+    /// The one for the connections that failed.
+    pub failed: Option<CaptureFile>,
+}
+
 /// The whole report of a server.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Stats {
@@ -276,6 +315,9 @@ pub struct Stats {
     pub steering: Values,
     /// Whether that program answers SYNs.
     pub syn_xdp: SynXdpReport,
+    /// The files of its capture, if it captures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<CaptureReport>,
     /// Whether the books balance, over all workers.
     pub ledgers: Ledgers,
     /// The books from the interface to the last frame, equation by equation.
@@ -284,6 +326,48 @@ pub struct Stats {
     pub setting: Setting,
     /// True while no new connection is accepted.
     pub draining: bool,
+}
+
+/// What a server had counted at one moment, as far as rates are shown of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Moment {
+    /// Seconds since it serves.
+    pub uptime_s: f64,
+    /// Connections that reached ESTABLISHED.
+    pub established: u64,
+    /// Connections that peers opened.
+    pub opened: u64,
+    /// Frames received by the workers.
+    pub rx_frames: u64,
+    /// Frames put into the TX rings.
+    pub tx_frames: u64,
+    /// Frames that were dropped: by the engine, by steering, by the kernel on the sockets.
+    pub lost: u64,
+}
+
+impl Moment {
+    /// The moment of a report.
+    pub fn of(stats: &Stats) -> Self {
+        let value = |values: &Values, name| values.get(name).unwrap_or(0);
+        let Figures { engine, port, drops, xdp_statistics, .. } = &stats.total;
+        let steering = stats.steering.iter().filter(|(name, _)| name.starts_with("drop_"));
+        let kernel = ["rx_dropped", "rx_ring_full"].map(|name| value(xdp_statistics, name));
+        Self {
+            uptime_s: stats.uptime_s,
+            established: value(engine, "established"),
+            opened: value(engine, "passive_opens"),
+            rx_frames: value(port, "rx_frames"),
+            tx_frames: value(port, "tx_frames"),
+            lost: drops.iter().chain(steering).map(|(_, count)| count).chain(kernel).sum(),
+        }
+    }
+}
+
+/// The moments of the last minutes, one a second, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Past {
+    /// The moments.
+    pub moments: Vec<Moment>,
 }
 
 /// One flow.
@@ -378,6 +462,15 @@ pub(crate) mod tests {
     use crate::port::PortCounters;
     use crate::verdict::{DropReason, Verdict};
 
+    /// A capture of all frames.
+    fn capture() -> CaptureReport {
+        let path = "/tmp/all.pcapng".into();
+        CaptureReport {
+            all: Some(CaptureFile { path, frames: 1_200, bytes: 90_000, ..CaptureFile::default() }),
+            failed: None,
+        }
+    }
+
     /// Two workers with a few figures each, the second's books out of balance by a frame.
     pub(crate) fn example() -> Stats {
         let mut counters = Counters::new();
@@ -400,6 +493,7 @@ pub(crate) mod tests {
         figures.port = PortCounters { rx_frames: 3, rx_bytes: 180, ..PortCounters::default() }.named().collect();
         figures.ledger = ledger.named().collect();
         figures.xdp_statistics = [("rx_dropped", 0)].into_iter().collect();
+        figures.capture = [("captured", 600), ("missed", 0)].into_iter().collect();
         figures.states = [("SYN-RECEIVED", 1), ("ESTABLISHED", 1), ("LAST-ACK", 0)].into_iter().collect();
         let mut ledgers = Ledgers::of(&counters, &ledger, 2);
         ledgers.add(&Ledgers { umem_frames_unaccounted: -1, ..Ledgers::default() });
@@ -412,6 +506,8 @@ pub(crate) mod tests {
             service: service.into(),
             connections: Some(2),
             opened: Some(3),
+            half_open: Some(1),
+            states: Some([("SYN-RECEIVED", 1), ("ESTABLISHED", 1), ("LAST-ACK", 0)].into_iter().collect()),
         };
         let identity = |name: &str, queue, difference: u64, tolerance| Identity {
             name: name.into(),
@@ -435,6 +531,7 @@ pub(crate) mod tests {
             interface_counters: [("rx_packets", 10), ("rx_errors", 0)].into_iter().collect(),
             steering: [("redirected", 6), ("passed", 4)].into_iter().collect(),
             syn_xdp: SynXdpReport::default(),
+            capture: Some(capture()),
             ledgers,
             identities: vec![
                 identity("interface_to_program", None, 2, 4),

@@ -5,7 +5,10 @@
 use super::balance::Imbalance;
 use super::identity::Identity;
 use super::number::{share, time};
-use super::report::{Drained, EndedBy, Figures, Flows, Ledgers, ListenerReport, Reloaded, Stats, Summary, Values};
+use super::report::{
+    CaptureFile, CaptureReport, Drained, EndedBy, Figures, Flows, Ledgers, ListenerReport, Reloaded, Stats, Summary,
+    Values,
+};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -39,6 +42,8 @@ pub fn stats(stats: &Stats) -> String {
     section(&mut page, "port", &total.port);
     section(&mut page, "UMEM frames", &total.ledger);
     section(&mut page, "XDP statistics", &total.xdp_statistics);
+    section(&mut page, "capture", &total.capture);
+    page.push_str(&capture_files(stats));
     section(&mut page, "interface", &stats.interface_counters);
     section(&mut page, "steering", &stats.steering);
     page.push_str(&identities(stats));
@@ -196,8 +201,18 @@ fn uneven(stats: &Stats) -> String {
 /// A line for each listener with its connections.
 fn listener_table(listeners: &[ListenerReport]) -> String {
     let count = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), grouped);
-    let row = |listener: &ListenerReport| vec![address(listener), count(listener.connections), count(listener.opened)];
-    let table = aligned(&["listener", "flows", "opened"], listeners.iter().map(row).collect(), &[false, true, true]);
+    let states = |states: &Values| {
+        let some =
+            states.iter().filter(|(_, flows)| *flows != 0).map(|(state, flows)| format!("{state} {}", grouped(flows)));
+        some.collect::<Vec<_>>().join(", ")
+    };
+    let row = |listener: &ListenerReport| {
+        let ListenerReport { connections, half_open, opened, .. } = *listener;
+        let states = listener.states.as_ref().map(states).unwrap_or_default();
+        vec![address(listener), count(connections), count(half_open), count(opened), states]
+    };
+    let head = ["listener", "flows", "half-open", "opened", "states"];
+    let table = aligned(&head, listeners.iter().map(row).collect(), &[false, true, true, true, false]);
     format!("\n{table}")
 }
 
@@ -209,6 +224,18 @@ fn busy_seconds(figures: &Figures) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "a span of time, to be read by people")]
 fn microseconds(nanos: u64) -> f64 {
     nanos as f64 / 1e3
+}
+
+/// A line for each file of the capture.
+fn capture_files(stats: &Stats) -> String {
+    let files = stats.capture.iter().flat_map(|CaptureReport { all, failed }| [all, failed].into_iter().flatten());
+    let line = |CaptureFile { path, frames, bytes, unwritten, ended }: &CaptureFile| {
+        let unwritten = if *unwritten > 0 { format!(", {} not written", grouped(*unwritten)) } else { String::new() };
+        let ended = ended.as_ref().map(|why| format!("; ended: {why}")).unwrap_or_default();
+        format!("  {path}: {} frames, {} bytes{unwritten}{ended}\n", grouped(*frames), grouped(*bytes))
+    };
+    let lines: String = files.map(line).collect();
+    if lines.is_empty() { lines } else { format!("\ncapture files\n{lines}") }
 }
 
 /// The values that are not zero, one a line under a title; nothing if all are.
@@ -337,9 +364,9 @@ queue  core  flows  half-open  rx frames  tx frames  drops  busy  longest gap
     1     1  2/100       1/10          3          0      1  50 %       1.5 ms
   all        4/200       2/20          6          0      2  50 %       1.5 ms
 
-listener            flows  opened
-80=http                 2       3
-[::1]:7000=discard      2       3
+listener            flows  half-open  opened  states
+80=http                 2          1       3  SYN-RECEIVED 1, ESTABLISHED 1
+[::1]:7000=discard      2          1       3  SYN-RECEIVED 1, ESTABLISHED 1
 
 states
   SYN-RECEIVED  2
@@ -364,6 +391,12 @@ UMEM frames
   tx_pending   2
   tx           2
   free         4
+
+capture
+  captured  1,200
+
+capture files
+  /tmp/all.pcapng: 1,200 frames, 90,000 bytes
 
 interface
   rx_packets  10

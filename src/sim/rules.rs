@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::engine::Engine;
+use crate::engine::listeners::ListenerFlows;
 use crate::engine::snapshot::FlowSnapshot;
 use crate::port::Port;
 use crate::stats::counters::Counters;
@@ -59,21 +60,23 @@ pub fn engine(engine: &Engine, capacity: u32, now: Now) -> Result<(), Broken> {
     let frames = frames_unaccounted(counters);
     let flows_missing = flows_unaccounted(counters, live.into());
     let by_state: u32 = engine.states().iter().sum();
-    let by_listener: u32 = engine.listeners().iter().map(|(_, flows)| flows.live).sum();
+    let mut by_listener = ListenerFlows::default();
+    engine.listeners().iter().for_each(|(_, flows)| by_listener.add(&flows));
     let timers = engine.timers();
     let rules = [
         (frames == 0, "frame ledger"),
         (flows_missing == 0, "flow ledger"),
         (by_state == live, "flows by state"),
-        (by_listener == live, "flows by listener"),
+        (by_listener.states == engine.states(), "flows by listener and state"),
         (timers == live, "one timer a flow"),
         (engine.capacity() == capacity && live <= capacity, "the table keeps its size"),
     ];
     if let Some((_, rule)) = rules.iter().find(|(holds, _)| !holds) {
         return Err(Broken::new(format!(
             "{rule}: {frames} frames and {flows_missing} flows unaccounted for; {live} flows of {}, {by_state} by state, \
-             {by_listener} by listener, {timers} timers",
-            engine.capacity()
+             {} by listener, {timers} timers",
+            engine.capacity(),
+            by_listener.live()
         )));
     }
     flows(engine, now).iter().try_for_each(flow)

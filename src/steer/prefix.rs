@@ -67,6 +67,11 @@ impl Prefix {
         if first == addr { Ok(prefix) } else { Err(PrefixError::HostBits(prefix)) }
     }
 
+    /// The first of the addresses.
+    pub fn addr(&self) -> IpAddr {
+        self.addr
+    }
+
     /// How many bits count.
     #[expect(clippy::len_without_is_empty, reason = "a prefix has at least one address")]
     pub fn len(&self) -> u8 {

@@ -3,35 +3,64 @@
 use crate::verdict::DropReason;
 use crate::wire::reply::Reply;
 
-/// Why a connection ended. Each way has one counter, so that flows made = flows ended + flows alive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+macro_rules! ends {
+    ($( $(#[$doc:meta])* $name:ident => $text:literal ),+ $(,)?) => {
+        /// Why a connection ended. Each way has one counter, so that flows made = flows ended + flows alive.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum End { $( $(#[$doc])* $name ),+ }
+
+        impl End {
+            /// Every way, in the order of their discriminants.
+            pub const ALL: &'static [End] = &[ $( End::$name ),+ ];
+
+            /// The name used where it is written: lower case, words joined by `_`.
+            pub const fn name(self) -> &'static str {
+                match self { $( End::$name => $text ),+ }
+            }
+        }
+    };
+}
+
+ends! {
     /// LAST-ACK: our FIN, the second one, was acknowledged.
-    Closed,
+    Closed => "closed",
     /// The peer sent a RST in sequence.
-    ResetByPeer,
+    ResetByPeer => "reset_by_peer",
     /// A RST, or a SYN in the window, took SYN-RECEIVED of a passive OPEN back to LISTEN.
-    HalfOpenReset,
+    HalfOpenReset => "half_open_reset",
     /// SYN-RECEIVED of a passive OPEN was given up.
-    HalfOpenTimeout,
+    HalfOpenTimeout => "half_open_timeout",
     /// SYN-RECEIVED of a passive OPEN was given up for a newer connection that found no room.
-    HalfOpenEvicted,
+    HalfOpenEvicted => "half_open_evicted",
     /// A RST answered our active OPEN.
-    Refused,
+    Refused => "refused",
     /// Nothing answered our active OPEN.
-    OpenTimeout,
+    OpenTimeout => "open_timeout",
     /// Data or a FIN was never acknowledged.
-    RetransmissionTimeout,
+    RetransmissionTimeout => "retransmission_timeout",
     /// The peer was silent for too long, or answered no keepalive probe.
-    IdleTimeout,
+    IdleTimeout => "idle_timeout",
     /// The peer never closed after we did.
-    FinWait2Timeout,
+    FinWait2Timeout => "fin_wait_2_timeout",
     /// TIME-WAIT is over.
-    TimeWaitExpired,
+    TimeWaitExpired => "time_wait_expired",
     /// A newer SYN took over the four-tuple (RFC 6191).
-    TimeWaitReused,
+    TimeWaitReused => "time_wait_reused",
     /// We sent a RST by our own will.
-    Aborted,
+    Aborted => "aborted",
+}
+
+impl End {
+    /// True unless both sides closed: the ways to end that somebody may ask the reason of.
+    pub const fn is_failure(self) -> bool {
+        !matches!(self, End::Closed | End::TimeWaitExpired | End::TimeWaitReused)
+    }
+
+    /// Position in [`End::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
 }
 
 /// Whether the connection goes on.

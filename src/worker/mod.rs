@@ -6,11 +6,13 @@
 //! What is deliberately not here: TCP, AF_XDP, and any decision about other workers.
 #![forbid(unsafe_code)]
 
+pub mod capture;
 pub mod clock;
 pub mod mailbox;
 pub mod pace;
 pub mod profile;
 pub mod report;
+mod tapped;
 pub mod user;
 
 use std::sync::Arc;
@@ -21,12 +23,14 @@ use crate::port::{Burst, Port};
 use crate::profile::{Off, Probe, Stage};
 use crate::time::{NANOS_PER_TICK, Now, Tick};
 use crate::verdict::Verdict;
+use capture::{Tap, Untapped};
 use clock::Clock;
 use mailbox::{Answer, Command, FlowQuery, Mailbox};
 use pace::Pace;
 use profile::Profile;
 use report::Report;
-use user::{Nobody, User};
+use tapped::Tapped;
+use user::{CALL_BUDGET, Nobody, User};
 
 /// Frames without a request that one turn sends at most: the rest of send streams, retransmissions, probes.
 const EMIT_BUDGET: usize = 256;
@@ -38,6 +42,8 @@ const MAX_SLEEP: Duration = Duration::from_millis(20);
 const TX_RETRY_SLEEP: Duration = Duration::from_millis(1);
 /// How often a busy worker publishes its counters.
 const PUBLISH_NANOS: u64 = 100_000_000;
+/// Connections that fail between two looks at most: by the calls of a user, by timers, or by a frame.
+const FAILURES: usize = max(CALL_BUDGET, TIMER_BUDGET as usize) + 1;
 /// Bursts that a worker takes at its end at most, from a ring that nothing more is steered to.
 const LAST_BURSTS: usize = 16_384;
 
@@ -50,12 +56,18 @@ pub enum Idle {
     Sleep,
 }
 
-/// A port, an engine, its user, and what belongs to them.
+/// The larger of two.
+const fn max(one: usize, other: usize) -> usize {
+    if one > other { one } else { other }
+}
+
+/// A port, an engine, its user, who listens in, and what belongs to them.
 #[derive(Debug)]
-pub struct Worker<P, C, U = Nobody> {
+pub struct Worker<P, C, U = Nobody, T = Untapped> {
     engine: Engine,
     port: P,
     user: U,
+    tap: T,
     clock: C,
     burst: Burst,
     mailbox: Arc<Mailbox>,
@@ -86,12 +98,31 @@ impl<P: Port, C: Clock> Worker<P, C> {
 
 impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
     /// A worker whose engine has a user, and that has not started.
-    pub fn with_user(engine: Engine, port: P, mut clock: C, mailbox: Arc<Mailbox>, idle: Idle, user: U) -> Self {
+    pub fn with_user(engine: Engine, port: P, clock: C, mailbox: Arc<Mailbox>, idle: Idle, user: U) -> Self {
+        Self::with_tap(engine, port, clock, mailbox, idle, user, Untapped)
+    }
+}
+
+impl<P: Port, C: Clock, U: User, T: Tap> Worker<P, C, U, T> {
+    /// A worker that tells `tap` of its frames, and has not started.
+    pub fn with_tap(
+        mut engine: Engine,
+        port: P,
+        mut clock: C,
+        mailbox: Arc<Mailbox>,
+        idle: Idle,
+        user: U,
+        tap: T,
+    ) -> Self {
+        if T::ON {
+            engine.keep_failures(FAILURES);
+        }
         let now = clock.now();
         Self {
             engine,
             port,
             user,
+            tap,
             clock,
             burst: Burst::new(),
             mailbox,
@@ -160,7 +191,7 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
         let received = self.port.receive(&mut self.burst);
         probe.mark(Stage::Receive);
         self.process_burst(now, probe);
-        let used = self.user.turn(&mut self.engine, &mut self.port, now);
+        let used = self.use_engine(now);
         let emitted = self.emit(now);
         probe.mark(Stage::Timers);
         self.port.submit();
@@ -168,6 +199,26 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
         self.port.kick();
         probe.mark(Stage::Kick);
         commanded || received > 0 || used || emitted
+    }
+
+    /// The user's part of a turn.
+    fn use_engine(&mut self, now: Now) -> bool {
+        if !T::ON {
+            return self.user.turn(&mut self.engine, &mut self.port, now);
+        }
+        let mut port = Tapped { port: &mut self.port, tap: &mut self.tap, now };
+        let used = self.user.turn(&mut self.engine, &mut port, now);
+        self.note_failures();
+        used
+    }
+
+    /// Tells of the connections that failed since the last look.
+    fn note_failures(&mut self) {
+        while T::ON
+            && let Some(failure) = self.engine.next_failure()
+        {
+            self.tap.failed(&failure);
+        }
     }
 
     /// True once the user wants nothing more.
@@ -201,9 +252,24 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
         self.engine.prefetch();
         probe.mark(Stage::Prefetch);
         for (index, mut frame) in self.burst.drain().enumerate() {
-            match self.engine.commit_timed(index, self.port.bytes_mut(&mut frame), now, probe) {
+            if T::ON {
+                self.tap.received(self.port.bytes(&frame), now);
+            }
+            let verdict = self.engine.commit_timed(index, self.port.bytes_mut(&mut frame), now, probe);
+            if T::ON {
+                self.tap.judged(verdict);
+            }
+            match verdict {
+                Verdict::Transmit { len } if T::ON => {
+                    Tapped { port: &mut self.port, tap: &mut self.tap, now }.transmit(frame, len);
+                }
                 Verdict::Transmit { len } => self.port.transmit(frame, len),
                 Verdict::Accept | Verdict::Drop(_) => self.port.recycle(frame),
+            }
+            while T::ON
+                && let Some(failure) = self.engine.next_failure()
+            {
+                self.tap.failed(&failure);
             }
             probe.mark(Stage::Transmit);
         }
@@ -214,6 +280,7 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
     fn emit(&mut self, now: Now) -> bool {
         let mut timers = TIMER_BUDGET;
         let worked = self.emit_within(now, &mut timers);
+        self.note_failures();
         if timers == 0 {
             self.engine.note_timers_left(now);
         }
@@ -233,6 +300,9 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
                 return emitted > 0;
             };
             match self.engine.emit(now, timers, self.port.bytes_mut(&mut frame)) {
+                Some(len) if T::ON => {
+                    Tapped { port: &mut self.port, tap: &mut self.tap, now }.transmit(frame, len);
+                }
                 Some(len) => self.port.transmit(frame, len),
                 None => {
                     self.port.recycle(frame);
@@ -306,6 +376,7 @@ impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
             port: self.port.counters(),
             ledger: self.port.ledger(),
             kernel: self.port.kernel_statistics(),
+            capture: self.tap.counters(),
             states: self.engine.states().map(u64::from),
             flows: u64::from(self.engine.flows()),
             capacity: u64::from(self.engine.capacity()),

@@ -3,6 +3,7 @@
 //! The profile comes with a command and goes back with an answer, so a worker neither allocates nor frees it. What the stages are
 //! and how their time is summed up is not here ([`crate::profile`]).
 
+use super::capture::Tap;
 use super::clock::Clock;
 use super::mailbox::Answer;
 use super::user::User;
@@ -32,7 +33,7 @@ impl Profile {
     }
 }
 
-impl<P: Port, C: Clock, U: User> Worker<P, C, U> {
+impl<P: Port, C: Clock, U: User, T: Tap> Worker<P, C, U, T> {
     /// From the next turn on, turns are timed on `profile`.
     pub(super) fn begin_profile(&mut self, profile: Box<Profile>) {
         self.profile_ends = false;

@@ -1,5 +1,6 @@
 //! What a worker publishes of itself: counters, ledgers, gauges, as one block of words.
 
+use super::capture::CaptureCounters;
 use crate::port::{FrameLedger, KernelStatistics, PortCounters};
 use crate::stats::counters::{COUNTERS, Counters};
 use crate::tcp::state::State;
@@ -7,11 +8,12 @@ use crate::tcp::state::State;
 const PORT: usize = PortCounters::NAMES.len();
 const LEDGER: usize = FrameLedger::NAMES.len();
 const KERNEL: usize = KernelStatistics::NAMES.len();
+const CAPTURE: usize = CaptureCounters::NAMES.len();
 const STATES: usize = State::ALL.len();
 const GAUGES: usize = 11;
 
 /// Words of a report.
-pub const REPORT_WORDS: usize = COUNTERS + PORT + LEDGER + KERNEL + STATES + GAUGES;
+pub const REPORT_WORDS: usize = COUNTERS + PORT + LEDGER + KERNEL + CAPTURE + STATES + GAUGES;
 
 /// A worker at one moment between two turns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Report {
     pub ledger: FrameLedger,
     /// What the kernel counted on the socket.
     pub kernel: KernelStatistics,
+    /// What was counted of what it captures; all zero without a capture.
+    pub capture: CaptureCounters,
     /// Flows by state, at [`State::index`].
     pub states: [u64; STATES],
     /// Flows.
@@ -68,9 +72,10 @@ impl Report {
         ];
         let counters = self.counters.to_array();
         let (port, ledger, kernel) = (self.port.to_array(), self.ledger.to_array(), self.kernel.to_array());
+        let capture = self.capture.to_array();
         let mut words = [0; REPORT_WORDS];
         let mut rest = &mut words[..];
-        for part in [&counters[..], &port, &ledger, &kernel, &self.states, &gauges] {
+        for part in [&counters[..], &port, &ledger, &kernel, &capture, &self.states, &gauges] {
             let (here, behind) = rest.split_at_mut(part.len());
             here.copy_from_slice(part);
             rest = behind;
@@ -85,6 +90,7 @@ impl Report {
         let port = PortCounters::from_array(take(&mut rest));
         let ledger = FrameLedger::from_array(take(&mut rest));
         let kernel = KernelStatistics::from_array(take(&mut rest));
+        let capture = CaptureCounters::from_array(take(&mut rest));
         let states = *take(&mut rest);
         let gauges: [u64; GAUGES] = *take(&mut rest);
         let [flows, capacity, timers, turns, sleeps, emit_budget_exhausted, rest @ ..] = gauges;
@@ -94,6 +100,7 @@ impl Report {
             port,
             ledger,
             kernel,
+            capture,
             states,
             flows,
             capacity,

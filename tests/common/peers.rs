@@ -19,8 +19,10 @@ use handfast::wire::reply::{Addressing, Reply, StreamPiece, write};
 use handfast::wire::segment::{Control, Segment};
 use handfast::wire::seq::SeqNum;
 use handfast::wire::tuple::FourTuple;
+use handfast::worker::capture::{Tap, Untapped};
 use handfast::worker::clock::Clock;
 use handfast::worker::mailbox::Mailbox;
+use handfast::worker::user::Nobody;
 use handfast::worker::{Idle, Worker};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -318,8 +320,8 @@ pub fn engine(setup: &Setup, mac: [u8; 6], now: Now) -> Engine {
 }
 
 /// A worker, its peers, and the cable between them.
-pub struct Cable {
-    pub worker: Worker<MemoryPort, GivenTime>,
+pub struct Cable<T = Untapped> {
+    pub worker: Worker<MemoryPort, GivenTime, Nobody, T>,
     pub mailbox: Arc<Mailbox>,
     pub now: Now,
     /// How many frames the peers take at a turn.
@@ -336,11 +338,18 @@ pub struct Cable {
 impl Cable {
     /// A worker that is ready to receive, and no peers yet.
     pub fn new(setup: &Setup) -> Self {
+        Self::tapped(setup, Untapped)
+    }
+}
+
+impl<T: Tap> Cable<T> {
+    /// The same with a worker that tells `tap` of its frames.
+    pub fn tapped(setup: &Setup, tap: T) -> Self {
         let now = Now::from_millis(1_000_000);
         let mailbox = Arc::new(Mailbox::new());
         let port = MemoryPort::new(&setup.port);
         let engine = engine(setup, WORKER_MAC, now);
-        let mut worker = Worker::new(engine, port, GivenTime(now), Arc::clone(&mailbox), Idle::Spin);
+        let mut worker = Worker::with_tap(engine, port, GivenTime(now), Arc::clone(&mailbox), Idle::Spin, Nobody, tap);
         worker.turn(now);
         Self {
             worker,
@@ -384,7 +393,11 @@ impl Cable {
     }
 
     /// Time passes, the frames on the cable arrive, the worker turns as `turn` has it, and the peers hear it.
-    pub fn turn_with<T>(&mut self, nanos: u64, turn: impl FnOnce(&mut Worker<MemoryPort, GivenTime>, Now) -> T) -> T {
+    pub fn turn_with<R>(
+        &mut self,
+        nanos: u64,
+        turn: impl FnOnce(&mut Worker<MemoryPort, GivenTime, Nobody, T>, Now) -> R,
+    ) -> R {
         self.now = Now(self.now.0 + nanos);
         for frame in self.to_worker.drain(..) {
             match self.worker.port_mut().inject(&frame) {

@@ -18,12 +18,14 @@ mod world;
 
 mod bad_link;
 mod by_hand;
+mod captures;
 mod control;
 mod conversations;
 mod cookies;
 mod endings;
 mod idle;
 mod load;
+mod losses;
 mod metrics;
 mod modes;
 mod neighbours;

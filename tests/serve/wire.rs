@@ -81,6 +81,11 @@ impl Capture {
 }
 
 impl Captured {
+    /// What lies in a file.
+    pub fn of(file: &str) -> Self {
+        Self { file: file.to_owned() }
+    }
+
     /// The frames that a display filter of tshark selects, each as the values of `fields`.
     pub fn frames(&self, filter: &str, fields: &[&str]) -> Vec<Vec<String>> {
         let mut tshark = Command::new("tshark");

@@ -3,7 +3,7 @@
 use super::*;
 use crate::control::protocol::{DrainRequest, FlowsRequest, ProfileRequest, Refusal, ReloadRequest, WhyRequest};
 use crate::observe::profile::ProfileReport;
-use crate::observe::report::{Drained, Flows, Reloaded, tests::example};
+use crate::observe::report::{Drained, Flows, Past, Reloaded, tests::example};
 use crate::observe::why::Diagnosis;
 
 /// Always the same report.
@@ -12,6 +12,10 @@ struct Same(Stats);
 impl Handler for Same {
     fn stats(&self) -> Result<Stats, Refusal> {
         Ok(self.0.clone())
+    }
+
+    fn history(&self) -> Result<Past, Refusal> {
+        Ok(Past::default())
     }
 
     fn flows(&self, _: &FlowsRequest) -> Result<Flows, Refusal> {

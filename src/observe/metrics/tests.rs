@@ -82,6 +82,11 @@ fn another_parser_reads_types_labels_and_values() {
         sample("handfast_listener_opened_total", &[("listener", "80"), ("service", "http")]),
         Value::Counter(3.0)
     );
+    let listener = [("listener", "80"), ("service", "http"), ("state", "ESTABLISHED")];
+    assert_eq!(sample("handfast_listener_half_open", &listener[..2]), Value::Gauge(1.0));
+    assert_eq!(sample("handfast_listener_state_connections", &listener), Value::Gauge(1.0));
+    assert_eq!(sample("handfast_capture_captured_total", &[("queue", "0")]), Value::Counter(600.0));
+    assert_eq!(sample("handfast_capture_file_frames_total", &[("file", "all")]), Value::Counter(1_200.0));
 }
 
 #[test]
@@ -129,7 +134,7 @@ fn the_manual_explains_every_metric_and_no_other() {
     assert!(unexplained.is_empty(), "{unexplained:?}");
     let unknown: Vec<_> = literal.iter().filter(|name| !all.contains(*name)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
-    assert_eq!(patterns.len(), 5, "{patterns:?}");
+    assert_eq!(patterns.len(), 6, "{patterns:?}");
     assert!(
         patterns.iter().all(|pattern| all.iter().any(|name| name.starts_with(pattern.split("NAME").next().unwrap())))
     );

@@ -4,7 +4,7 @@
 
 use super::{Rates, Tab, Top, real};
 use crate::observe::number::{share, short, time};
-use crate::observe::report::{Stats, Values};
+use crate::observe::report::{ListenerReport, Stats, Values};
 use crate::observe::text::{endpoint, grouped};
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
@@ -243,10 +243,11 @@ fn listeners(top: &Top, stats: &Stats, frame: &mut Frame<'_>, area: Rect) {
         let lately = top.grown.as_ref().and_then(|grown| grown.listeners.get(i)?.opened);
         let rate =
             lately.filter(|_| seconds > 0.0).map_or_else(|| "–".to_owned(), |n| short((real(n) / seconds).round()));
-        vec![endpoint(listener), listener.service.clone(), count(listener.connections), rate, count(listener.opened)]
+        let ListenerReport { connections, half_open, opened, .. } = *listener;
+        vec![endpoint(listener), listener.service.clone(), count(connections), count(half_open), rate, count(opened)]
     });
-    let head = ["listener", "service", "flows", "opened/s", "opened"];
-    frame.render_widget(table(&head, rows.collect(), &[26, 20, 10, 9, 13]), area);
+    let head = ["listener", "service", "flows", "half-open", "opened/s", "opened"];
+    frame.render_widget(table(&head, rows.collect(), &[26, 14, 10, 10, 9, 11]), area);
 }
 
 /// The address of a remote end without its port.

@@ -6,7 +6,7 @@
 
 pub mod draw;
 
-use super::report::{Figures, Flows, Stats, Values};
+use super::report::{Figures, Flows, Moment, Past, Stats, Values};
 use std::collections::VecDeque;
 
 /// How many samples are kept, one a second: three minutes.
@@ -98,6 +98,8 @@ pub struct Top {
     pub help: bool,
     /// The last report.
     pub latest: Option<Stats>,
+    /// The moment that the last sample ends at.
+    pub moment: Option<Moment>,
     /// What grew in the last second.
     pub grown: Option<Stats>,
     /// The rates of the last minutes, oldest first.
@@ -120,24 +122,37 @@ impl Top {
         if self.paused {
             return;
         }
-        let before = self.latest.take().filter(|before| before.uptime_s < stats.uptime_s);
-        match &before {
-            Some(before) => {
-                let seconds = stats.uptime_s - before.uptime_s;
-                let grown = growth(before, &stats);
-                if self.samples.len() == SAMPLES {
-                    self.samples.pop_front();
-                }
-                self.samples.push_back(rates(&grown, seconds));
-                self.grown = Some(Stats { uptime_s: seconds, ..grown });
-            }
+        let moment = Moment::of(&stats);
+        match self.moment.filter(|before| before.uptime_s <= moment.uptime_s) {
+            Some(before) => self.sample(&before, &moment),
             // The first report, or that of another server: there is nothing to compare it with.
-            None => {
-                self.samples.clear();
-                self.grown = None;
-            }
+            None => self.samples.clear(),
         }
+        self.moment = Some(moment);
+        let before = self.latest.take().filter(|before| before.uptime_s < stats.uptime_s);
+        self.grown =
+            before.map(|before| Stats { uptime_s: stats.uptime_s - before.uptime_s, ..growth(&before, &stats) });
         self.latest = Some(stats);
+    }
+
+    /// Takes in what the server knows of the time before the first report.
+    pub fn take_past(&mut self, past: &Past) {
+        self.samples.clear();
+        for pair in past.moments.windows(2) {
+            self.sample(&pair[0], &pair[1]);
+        }
+        self.moment = past.moments.last().copied();
+    }
+
+    /// Adds the rates between two moments, if there is time between them.
+    fn sample(&mut self, before: &Moment, after: &Moment) {
+        if after.uptime_s <= before.uptime_s {
+            return;
+        }
+        if self.samples.len() == SAMPLES {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(rates(before, after));
     }
 
     /// Takes in connections, unless the view is paused.
@@ -214,20 +229,17 @@ fn growth(before: &Stats, after: &Stats) -> Stats {
     grown
 }
 
-/// The rates that a growth over so many seconds makes.
-fn rates(grown: &Stats, seconds: f64) -> Rates {
-    let per_second = |count: u64| real(count) / seconds;
-    let value = |values: &Values, name| values.get(name).unwrap_or(0);
-    let Figures { engine, port, drops, xdp_statistics, .. } = &grown.total;
-    let steering = grown.steering.iter().filter(|(name, _)| name.starts_with("drop_"));
-    let kernel = ["rx_dropped", "rx_ring_full"].map(|name| value(xdp_statistics, name));
-    let lost = drops.iter().chain(steering).map(|(_, count)| count).chain(kernel).sum();
+/// The rates between two moments.
+fn rates(before: &Moment, after: &Moment) -> Rates {
+    let per_second = |count: fn(&Moment) -> u64| {
+        real(count(after).saturating_sub(count(before))) / (after.uptime_s - before.uptime_s)
+    };
     Rates {
-        established: per_second(value(engine, "established")),
-        opened: per_second(value(engine, "passive_opens")),
-        rx_frames: per_second(value(port, "rx_frames")),
-        tx_frames: per_second(value(port, "tx_frames")),
-        lost: per_second(lost),
+        established: per_second(|moment| moment.established),
+        opened: per_second(|moment| moment.opened),
+        rx_frames: per_second(|moment| moment.rx_frames),
+        tx_frames: per_second(|moment| moment.tx_frames),
+        lost: per_second(|moment| moment.lost),
     }
 }
 
