@@ -20,6 +20,7 @@
 #include "contract.h"
 #include "cookie.h"
 #include "parse.h"
+#include "usual.h"
 
 /* How SYNs are answered. Two elements: the configuration word says which is in force, so that a change is seen whole. */
 struct {
@@ -76,7 +77,7 @@ __attribute__((noinline)) int answer_in_place(struct xdp_md *ctx)
 		break;
 	}
 	if (made->syn.has & how->flags & STEER_TIMESTAMPS)
-		tsval = cookie_tsval(how, bpf_ktime_get_ns());
+		tsval = cookie_tsval(how, (__u32)bpf_jiffies64());
 	words = cookie_write_tcp(how, &mine->packet, tsval, made);
 	frame_bytes = tcp_at + words * 4;
 	/* A driver may have no room behind a frame; the worker's frames have. */
@@ -86,6 +87,25 @@ __attribute__((noinline)) int answer_in_place(struct xdp_md *ctx)
 	if (!cookie_write_frame((__u8 *)(long)ctx->data, (__u8 *)(long)ctx->data_end, &mine->packet, made->tcp, words))
 		return STEER_REDIRECTED;
 	return STEER_TX_COOKIE;
+}
+
+/*
+ * Answers a usual SYN of the family, and says so by STEER_TX_COOKIE. Otherwise the frame is untouched.
+ */
+static __always_inline enum steer_counter answer_usual(struct xdp_md *ctx, const struct steer_cookies *how, int is_v4)
+{
+	const __u8 *data = (const __u8 *)(long)ctx->data, *end = (const __u8 *)(long)ctx->data_end;
+	struct usual_syn syn;
+	__u32 bytes;
+
+	if (!usual_read(data, end, how, is_v4, &syn))
+		return STEER_REDIRECTED;
+	bytes = usual_tcp_at(is_v4) + syn.words_answered * 4;
+	if (end - data != bytes && bpf_xdp_adjust_tail(ctx, (int)bytes - (int)(end - data)))
+		return STEER_REDIRECTED;
+	/* It has its length now; the verifier wants to see the question. */
+	return usual_write((__u8 *)(long)ctx->data, (__u8 *)(long)ctx->data_end, how, is_v4,
+			   cookie_tsval(how, (__u32)bpf_jiffies64()), &syn) ? STEER_TX_COOKIE : STEER_REDIRECTED;
 }
 
 /*

@@ -20,7 +20,7 @@ mod programs {
     use std::process::Command;
 
     /// Every file that the objects are made of.
-    const FILES: [&str; 14] = [
+    const FILES: [&str; 15] = [
         "bpf/answer.h",
         "bpf/contract.h",
         "bpf/cookie.h",
@@ -35,6 +35,7 @@ mod programs {
         "bpf/send.h",
         "bpf/sources.h",
         "bpf/steer.bpf.c",
+        "bpf/usual.h",
     ];
 
     /// The objects, by the name of their source without `.bpf.c`.

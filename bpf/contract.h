@@ -108,11 +108,15 @@ struct steer_rate {
 /* A TCP checksum may cover the pseudo-header only. */
 #define STEER_PARTIAL_CHECKSUMS 16
 
+/* Bits behind the point of a tick's milliseconds. */
+#define STEER_TICK_MS_BITS 20
+
 /* How SYNs are answered with a cookie (src/tcp/cookie.rs). */
 struct steer_cookies {
 	__u64 key[2]; /* the 16 bytes of the key as little-endian words */
-	__u64 origin_ns; /* where the workers' clock starts, in ns of the monotonic clock */
-	__u32 timestamp_offset; /* what is added to their milliseconds for a timestamp */
+	__u32 tick; /* a tick of the kernel's clock (jiffies), modulo 2^32 */
+	__u32 timestamp; /* our timestamp at it */
+	__u32 tick_ms; /* how many ms a tick is, times 2^STEER_TICK_MS_BITS */
 	__u16 window;
 	__u16 mss_v4;
 	__u16 mss_v6;

@@ -88,11 +88,9 @@ enum cookie_end {
 
 /* ---- numbers ---- */
 
-/* The ones' complement sum of what was added in words, folded, as a word in memory. */
+/* The ones' complement sum of what was added in at most 16 words, folded, as a word in memory. */
 COOKIE_FUNCTION __u16 cookie_fold(__u64 sum)
 {
-	sum = (sum >> 32) + (sum & 0xffffffff);
-	sum = (sum >> 32) + (sum & 0xffffffff);
 	sum = (sum >> 16) + (sum & 0xffff);
 	sum = (sum >> 16) + (sum & 0xffff);
 	return (sum >> 16) + (sum & 0xffff);
@@ -114,27 +112,27 @@ COOKIE_FUNCTION __u16 cookie_fold(__u64 sum)
 		(v2) = COOKIE_ROTATE(v2, 32);         \
 	} while (0)
 
-/* SipHash-2-4 of 48 bytes, given as little-endian words. */
-COOKIE_FUNCTION __u64 cookie_hash(const __u64 key[2], const __u64 message[6])
+/* Takes one word of the message into the state. */
+#define COOKIE_COMPRESS(m)                     \
+	do {                                   \
+		v3 ^= (m);                     \
+		COOKIE_ROUND(v0, v1, v2, v3);  \
+		v0 ^= (m);                     \
+	} while (0)
+
+/* SipHash-1-3 of `words` little-endian words and one more byte. */
+COOKIE_FUNCTION __u64 cookie_hash(const __u64 key[2], const __u64 *message, int words, __u8 last)
 {
 	__u64 v0 = key[0] ^ 0x736f6d6570736575ULL, v1 = key[1] ^ 0x646f72616e646f6dULL;
 	__u64 v2 = key[0] ^ 0x6c7967656e657261ULL, v3 = key[1] ^ 0x7465646279746573ULL;
-	const __u64 length = 48ULL << 56;
+	const __u64 end = (__u64)(words * 8 + 1) << 56 | last;
 	int i;
 
 #pragma unroll
-	for (i = 0; i < 6; i++) {
-		v3 ^= message[i];
-		COOKIE_ROUND(v0, v1, v2, v3);
-		COOKIE_ROUND(v0, v1, v2, v3);
-		v0 ^= message[i];
-	}
-	v3 ^= length;
-	COOKIE_ROUND(v0, v1, v2, v3);
-	COOKIE_ROUND(v0, v1, v2, v3);
-	v0 ^= length;
+	for (i = 0; i < words; i++)
+		COOKIE_COMPRESS(message[i]);
+	COOKIE_COMPRESS(end);
 	v2 ^= 0xff;
-	COOKIE_ROUND(v0, v1, v2, v3);
 	COOKIE_ROUND(v0, v1, v2, v3);
 	COOKIE_ROUND(v0, v1, v2, v3);
 	COOKIE_ROUND(v0, v1, v2, v3);
@@ -151,20 +149,39 @@ COOKIE_FUNCTION __u64 cookie_pair(const __u32 *words)
 #endif
 }
 
-/* `number` of src/tcp/cookie.rs: the initial sequence number that says `flags` to the peer. */
-COOKIE_FUNCTION __u32 cookie_number(const __u64 key[2], const struct parsed *packet, __u32 peer_isn, __u8 flags)
+/*
+ * `number` of src/tcp/cookie.rs: the initial sequence number that says `flags` to the peer. Addresses are given as they are in the
+ * frame, of IPv4 the only word; the ports as one number, the peer's in front.
+ */
+COOKIE_FUNCTION __u32 cookie_number(const __u64 key[2], const __u32 *peer, const __u32 *own, int is_v4, __u32 ports,
+				    __u32 peer_isn, __u8 flags)
 {
-	const __u64 message[6] = {
-		cookie_pair(&packet->src[0]),
-		cookie_pair(&packet->src[2]),
-		cookie_pair(&packet->dst[0]),
-		cookie_pair(&packet->dst[2]),
-		(__u64)peer_isn << 32 | (__u32)packet->src_port << 16 | packet->dst_port,
-		flags,
-	};
-	__u32 word = (__u32)cookie_hash(key, message);
+	const __u64 numbers = (__u64)peer_isn << 32 | ports;
+	__u32 word;
 
+	if (is_v4) {
+		const __u32 addresses[2] = { peer[0], own[0] };
+		const __u64 message[2] = { cookie_pair(addresses), numbers };
+
+		word = (__u32)cookie_hash(key, message, 2, flags);
+	} else {
+		const __u64 message[5] = {
+			cookie_pair(&peer[0]), cookie_pair(&peer[2]), cookie_pair(&own[0]), cookie_pair(&own[2]), numbers,
+		};
+
+		word = (__u32)cookie_hash(key, message, 5, flags);
+	}
 	return (word & 0xffffff00) | (flags ^ word >> 24);
+}
+
+/* The number for a SYN that was parsed. */
+COOKIE_FUNCTION __u32 cookie_number_of(const __u64 key[2], const struct parsed *packet, __u32 peer_isn, __u8 flags)
+{
+	__u32 ports = (__u32)packet->src_port << 16 | packet->dst_port;
+
+	if (packet->version == 4)
+		return cookie_number(key, &packet->src[3], &packet->dst[3], 1, ports, peer_isn, flags);
+	return cookie_number(key, packet->src, packet->dst, 0, ports, peer_isn, flags);
 }
 
 /* The index of the largest segment size that a cookie can name and the peer takes. */
@@ -424,10 +441,10 @@ COOKIE_FUNCTION void cookie_write_options(const struct steer_cookies *settings, 
 	}
 }
 
-/* Our timestamp at an instant of the monotonic clock. */
-COOKIE_FUNCTION __u32 cookie_tsval(const struct steer_cookies *settings, __u64 now_ns)
+/* Our timestamp at a tick of the kernel's clock. */
+COOKIE_FUNCTION __u32 cookie_tsval(const struct steer_cookies *settings, __u32 tick)
 {
-	return (__u32)((now_ns - settings->origin_ns) / 1000000) + settings->timestamp_offset;
+	return settings->timestamp + (__u32)((__u64)(tick - settings->tick) * settings->tick_ms >> STEER_TICK_MS_BITS);
 }
 
 /* The TCP header of the SYN-ACK, its checksum too. Returns its length in words; those behind it are 0. */
@@ -442,7 +459,7 @@ COOKIE_FUNCTION __u32 cookie_write_tcp(const struct steer_cookies *settings, con
 	__u64 sum = cookie_pseudo_header(packet, words * 4);
 
 	out[0] = COOKIE_BE32((__u32)packet->dst_port << 16 | packet->src_port);
-	out[1] = COOKIE_BE32(cookie_number(settings->key, packet, syn->seq, cookie_flags(settings, syn, is_v4)));
+	out[1] = COOKIE_BE32(cookie_number_of(settings->key, packet, syn->seq, cookie_flags(settings, syn, is_v4)));
 	out[2] = COOKIE_BE32(syn->seq + 1);
 	out[3] = COOKIE_BE32(words << 28 | (__u32)(PARSE_SYN | PARSE_ACK) << 16 | settings->window);
 	out[4] = 0;

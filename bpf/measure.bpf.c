@@ -5,7 +5,7 @@
  * BPF_PROG_RUN runs a program again and again over one frame, and a frame that was answered is another one. So each program
  * here that starts a frame on its way writes it anew first: `handfast_again` then calls the program in `next`,
  * `handfast_syns` sends it out of an interface. `handfast_nothing` in the place of `next` is what that costs by itself.
- * `handfast_bare` is the ceiling: a reflector that swaps the MAC addresses and knows nothing of what is behind them.
+ * `handfast_bare` is the ceiling: a reflector that swaps MAC addresses, IPv4 addresses and ports, and knows nothing else.
  * `handfast_count` counts what comes back, and drops it.
  *
  * Not here: anything that runs in a server.
@@ -82,9 +82,10 @@ SEC("xdp")
 int handfast_bare(struct xdp_md *ctx)
 {
 	__u16 *mac = (__u16 *)(long)ctx->data;
+	__u32 *ip = (__u32 *)(mac + 7), *ports = ip + 5, address;
 	__u16 a, b, c;
 
-	if ((void *)(mac + 7) > (void *)(long)ctx->data_end)
+	if ((void *)(ports + 1) > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
 	a = mac[0];
 	b = mac[1];
@@ -95,6 +96,10 @@ int handfast_bare(struct xdp_md *ctx)
 	mac[3] = a;
 	mac[4] = b;
 	mac[5] = c;
+	address = ip[3];
+	ip[3] = ip[4];
+	ip[4] = address;
+	*ports = *ports << 16 | *ports >> 16;
 	return XDP_TX;
 }
 

@@ -108,22 +108,22 @@ static __always_inline int mac_is_ours(const struct steer_config *settings, cons
 	       (mac[0] == settings->mac[0] && mac[1] == settings->mac[1] && mac[2] == settings->mac[2]);
 }
 
-static __always_inline int has_row(const struct parsed *packet, __u16 port)
+static __always_inline int has_row(const __u32 *addr, __u8 family, __u16 port)
 {
 	struct steer_endpoint key = {
-		.addr = { packet->dst[0], packet->dst[1], packet->dst[2], packet->dst[3] },
+		.addr = { addr[0], addr[1], addr[2], addr[3] },
 		.port = port,
-		.family = packet->version,
+		.family = family,
 	};
 
 	return bpf_map_lookup_elem(&endpoints, &key) != 0;
 }
 
 /* True if address and port are an endpoint's. Port 0 never is: its bits are never set. */
-static __always_inline int is_endpoint(const struct parsed *packet)
+static __always_inline int is_endpoint(const __u32 *addr, __u8 family, __u16 port)
 {
-	__u32 index = packet->dst_port / STEER_PORTS_PER_WORD;
-	__u32 shift = packet->dst_port % STEER_PORTS_PER_WORD * STEER_BITS_PER_PORT;
+	__u32 index = port / STEER_PORTS_PER_WORD;
+	__u32 shift = port % STEER_PORTS_PER_WORD * STEER_BITS_PER_PORT;
 	const __u64 *word = bpf_map_lookup_elem(&ports, &index);
 	__u64 known;
 
@@ -132,7 +132,7 @@ static __always_inline int is_endpoint(const struct parsed *packet)
 	known = *word >> shift;
 	if (known & STEER_PORT_ANY)
 		return 1;
-	return known & STEER_PORT_EXACT && has_row(packet, packet->dst_port);
+	return known & STEER_PORT_EXACT && has_row(addr, family, port);
 }
 
 static __always_inline int is_masked(const __u32 *addr, const __u32 *mask, const __u32 *prefix)
@@ -189,11 +189,11 @@ static __always_inline enum steer_counter decide(const struct steer_config *sett
 	if (!mac_is_ours(settings, data))
 		return STEER_PASS_NOT_FOR_US;
 	if (parsed == PARSE_UNREADABLE_CHAIN) {
-		int ours = settings->flags & STEER_ANY_ADDRESS || has_row(packet, 0);
+		int ours = settings->flags & STEER_ANY_ADDRESS || has_row(packet->dst, packet->version, 0);
 
 		return ours ? STEER_DROP_EXTENSION_HEADER : STEER_PASS_NOT_AN_ENDPOINT;
 	}
-	answers = is_endpoint(packet);
+	answers = is_endpoint(packet->dst, packet->version, packet->dst_port);
 	if (answers) {
 		if (is_denied(settings, packet))
 			return STEER_DROP_DENIED;
@@ -219,24 +219,66 @@ static __always_inline enum steer_counter decide(const struct steer_config *sett
 	return STEER_REDIRECTED;
 }
 
+/*
+ * Answers a SYN the short way, if SYNs are answered and their sources mean nothing. STEER_REDIRECTED says nothing but that it was not
+ * done: what becomes of the frame is decided the long way then.
+ */
+static __always_inline enum steer_counter answer_short(struct xdp_md *ctx, const struct steer_config *settings)
+{
+	const __u8 *data = (const __u8 *)(long)ctx->data, *end = (const __u8 *)(long)ctx->data_end;
+	__u32 which = settings->flags & STEER_SECOND_COOKIES ? 1 : 0, addr[4];
+	const struct steer_cookies *how;
+	const __u32 *ip = (const void *)(data + COOKIE_ETHER_BYTES);
+	__u16 ethertype;
+
+	if ((settings->flags & (STEER_ANSWER | STEER_FILTER | STEER_SYN_RATE)) != STEER_ANSWER ||
+	    data + usual_tcp_at(1) + COOKIE_TCP_WORDS * 4 > end || !mac_is_ours(settings, data))
+		return STEER_REDIRECTED;
+	how = bpf_map_lookup_elem(&cookies, &which);
+	if (!how)
+		return STEER_REDIRECTED;
+	ethertype = ((const __u16 *)data)[6];
+	if (ethertype == COOKIE_BE16(ETH_P_IP)) {
+		parse_map_ipv4(addr, ip[4]);
+		if (!is_endpoint(addr, 4, COOKIE_BE16(*(const __u16 *)(data + usual_tcp_at(1) + 2))))
+			return STEER_REDIRECTED;
+		return answer_usual(ctx, how, 1);
+	}
+	if (ethertype == COOKIE_BE16(ETH_P_IPV6)) {
+		if (data + usual_tcp_at(0) + COOKIE_TCP_WORDS * 4 > end ||
+		    !is_endpoint(ip + 6, 6, COOKIE_BE16(*(const __u16 *)(data + usual_tcp_at(0) + 2))))
+			return STEER_REDIRECTED;
+		return answer_usual(ctx, how, 0);
+	}
+	return STEER_REDIRECTED;
+}
+
+/* What becomes of a frame that was not answered the short way. */
+static __always_inline enum steer_counter outcome_of(struct xdp_md *ctx, const struct steer_config *settings,
+						     struct steer_counters *mine)
+{
+	struct parsed packet = {};
+	enum steer_counter outcome;
+
+	outcome = decide(settings, mine, (const __u8 *)(long)ctx->data, (const __u8 *)(long)ctx->data_end, &packet);
+	return outcome == STEER_TX_COOKIE ? answer_syn(ctx, settings, &packet) : outcome;
+}
+
 SEC("xdp")
 int handfast_steer(struct xdp_md *ctx)
 {
-	const __u8 *data = (const __u8 *)(long)ctx->data;
-	const __u8 *end = (const __u8 *)(long)ctx->data_end;
 	__u32 first = 0;
 	const struct steer_config *settings = bpf_map_lookup_elem(&config, &first);
 	struct steer_counters *mine = bpf_map_lookup_elem(&counters, &first);
-	struct parsed packet = {};
 	enum steer_counter outcome;
 	int action = XDP_PASS;
 
 	/* An array map always has its only element; the verifier wants to see the question. */
 	if (!settings || !mine)
 		return XDP_PASS;
-	outcome = decide(settings, mine, data, end, &packet);
-	if (outcome == STEER_TX_COOKIE)
-		outcome = answer_syn(ctx, settings, &packet);
+	outcome = answer_short(ctx, settings);
+	if (outcome != STEER_TX_COOKIE)
+		outcome = outcome_of(ctx, settings, mine);
 	if (outcome == STEER_REDIRECTED) {
 		action = bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_PASS);
 		if (action != XDP_REDIRECT)
@@ -251,6 +293,15 @@ int handfast_steer(struct xdp_md *ctx)
 	if (outcome < STEER_COUNTERS)
 		mine->count[outcome]++;
 	return action;
+}
+
+/*
+ * Says what the kernel's clock of ticks shows, modulo 2^32: user space has no other way to ask. Run by the loader, attached nowhere.
+ */
+SEC("xdp")
+int handfast_tick(struct xdp_md *ctx)
+{
+	return (int)bpf_jiffies64();
 }
 
 /* No helper used here asks for the GPL. */

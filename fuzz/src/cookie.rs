@@ -16,8 +16,9 @@ use handfast::wire::segment::{Control, Segment};
 #[repr(C)]
 struct Settings {
     key: [u64; 2],
-    origin_ns: u64,
-    timestamp_offset: u32,
+    tick: u32,
+    timestamp: u32,
+    tick_ms: u32,
     window: u16,
     mss_v4: u16,
     mss_v6: u16,
@@ -33,7 +34,8 @@ const PARTIAL_CHECKSUMS: u32 = 16;
 
 // SAFETY: the signatures are those in steering/glue.c.
 unsafe extern "C" {
-    fn handfast_fuzz_answer(frame: *const u8, bytes: usize, how: *const Settings, now_ns: u64, out: *mut u8) -> i32;
+    fn handfast_fuzz_answer(frame: *const u8, bytes: usize, how: *const Settings, tick: u32, out: *mut u8) -> i32;
+    fn handfast_fuzz_answer_usual(frame: *const u8, bytes: usize, how: *const Settings, tick: u32, out: *mut u8) -> i32;
     #[cfg(test)]
     fn handfast_fuzz_cookie_number(
         key: *const u64,
@@ -55,8 +57,10 @@ enum Made {
 }
 
 const KEY: [u8; 16] = *b"fedcba9876543210";
-const ORIGIN_NS: u64 = 1_234_567_890;
-const NOW_NS: u64 = ORIGIN_NS + 98_765_432_101_234;
+/// Ticks of 4 ms: where the clock is known, and where it stands; it wraps in between.
+const TICK: u32 = 0xffff_fff0;
+const NOW_TICK: u32 = 1_000_000;
+const TICK_MS: u32 = 4;
 const OFFSET: u32 = 0xfff0_0000;
 
 /// Checks what becomes of a frame, under settings that depend on its length.
@@ -98,8 +102,9 @@ fn settings(config: &TcpConfig, keys: &Keys, partial: PartialChecksums) -> Setti
     ];
     Settings {
         key: [low, high],
-        origin_ns: ORIGIN_NS,
-        timestamp_offset: OFFSET,
+        tick: TICK,
+        timestamp: OFFSET,
+        tick_ms: TICK_MS << 20,
         window: u16::try_from(config.window_bytes.min(65_535)).expect("within 16 bits"),
         mss_v4: config.mss_v4,
         mss_v6: config.mss_v6,
@@ -110,18 +115,26 @@ fn settings(config: &TcpConfig, keys: &Keys, partial: PartialChecksums) -> Setti
 }
 
 fn made_of(frame: &[u8], settings: &Settings) -> Made {
-    let mut out = vec![0x5a; frame.len() + 128];
-    // SAFETY: the frame is as long as is said, the layout of the settings is the one in bpf/contract.h, and there is room.
-    let made =
-        unsafe { handfast_fuzz_answer(frame.as_ptr(), frame.len(), &raw const *settings, NOW_NS, out.as_mut_ptr()) };
-    match made {
-        0 => Made::LeftToTheWorker,
-        1 => Made::BadChecksum,
-        len => {
-            out.truncate(usize::try_from(len).expect("a length"));
-            Made::Answer(out)
+    let answer = |short: bool| {
+        let mut out = vec![0x5a; frame.len() + 128];
+        let (at, to) = (frame.as_ptr(), out.as_mut_ptr());
+        let way = if short { handfast_fuzz_answer_usual } else { handfast_fuzz_answer };
+        // SAFETY: the frame is as long as is said, the layout of the settings is the one in bpf/contract.h, and there is room.
+        let made = unsafe { way(at, frame.len(), &raw const *settings, NOW_TICK, to) };
+        match made {
+            0 => Made::LeftToTheWorker,
+            1 => Made::BadChecksum,
+            len => {
+                out.truncate(usize::try_from(len).expect("a length"));
+                Made::Answer(out)
+            }
         }
-    }
+    };
+    let made = answer(false);
+    // The short way makes the same of a frame or nothing, and it makes something of what a flood is made of.
+    let short = answer(true);
+    assert!(short == made || short == Made::LeftToTheWorker, "{short:?} is not {made:?}");
+    made
 }
 
 /// A SYN that opens a connection, without payload, right behind a plain IP header.
@@ -145,7 +158,7 @@ fn has_plain_ip(frame: &[u8], ip_at: usize) -> bool {
 }
 
 fn of_a_worker(segment: &Segment, keys: &Keys, config: &TcpConfig) -> Vec<u8> {
-    let now = Tick(u32::try_from((NOW_NS - ORIGIN_NS) / 1_000_000).expect("within 49 days"));
+    let now = Tick(NOW_TICK.wrapping_sub(TICK) * TICK_MS);
     let env = Env { config, now, tsval: now.0.wrapping_add(OFFSET) };
     let mut answer = vec![0; 128];
     let len = write(&mut answer, &Addressing::answering(segment), &syn_ack(segment, keys, env), |_| {});

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * bpf/parse.h and bpf/cookie.h, compiled for the host: the same lines that the steering program is made of.
+ * bpf/parse.h, bpf/cookie.h and bpf/usual.h, compiled for the host: the same lines that the steering program is made of.
  *
  * What is added: the questions that decide() in bpf/steer.bpf.c and answer_in_place() in bpf/answer.h ask, for endpoints of any
  * address and any port.
@@ -11,6 +11,7 @@
 
 #include "../../bpf/cookie.h"
 #include "../../bpf/parse.h"
+#include "../../bpf/usual.h"
 
 /* What steering knows of a frame that it takes; the same in fuzz/src/steering.rs. */
 struct handfast_fuzz_steered {
@@ -43,18 +44,20 @@ int handfast_fuzz_steers(const __u8 *frame, size_t bytes, struct handfast_fuzz_s
 __u32 handfast_fuzz_cookie_number(const __u64 *key, const __u8 *peer, const __u8 *own, __u16 peer_port, __u16 own_port,
 				  __u32 peer_isn, __u8 flags)
 {
+	static const __u8 mapped[12] = { [10] = 0xff, [11] = 0xff };
 	struct parsed packet = { .src_port = peer_port, .dst_port = own_port };
 
+	packet.version = memcmp(peer, mapped, sizeof(mapped)) ? 6 : 4;
 	memcpy(packet.src, peer, sizeof(packet.src));
 	memcpy(packet.dst, own, sizeof(packet.dst));
-	return cookie_number(key, &packet, peer_isn, flags);
+	return cookie_number_of(key, &packet, peer_isn, flags);
 }
 
 /*
  * What becomes of a frame that is steered while SYNs are answered: 0 if it is left to the worker, 1 if a checksum is wrong, else
  * how long its answer is, which is in `out`. There has to be room for the frame and for 128 bytes.
  */
-int handfast_fuzz_answer(const __u8 *frame, size_t bytes, const struct steer_cookies *how, __u64 now_ns, __u8 *out)
+int handfast_fuzz_answer(const __u8 *frame, size_t bytes, const struct steer_cookies *how, __u32 tick, __u8 *out)
 {
 	struct parsed packet = {};
 	/* Not zeros: nothing may depend on what an earlier answer left. */
@@ -76,11 +79,32 @@ int handfast_fuzz_answer(const __u8 *frame, size_t bytes, const struct steer_coo
 		break;
 	}
 	if (work.syn.has & how->flags & STEER_TIMESTAMPS)
-		tsval = cookie_tsval(how, now_ns);
+		tsval = cookie_tsval(how, tick);
 	words = cookie_write_tcp(how, &packet, tsval, &work);
 	answer_bytes = ip_at + (packet.version == 4 ? COOKIE_IPV4_BYTES : COOKIE_IPV6_BYTES) + words * 4;
 	memcpy(out, frame, bytes);
 	if (!cookie_write_frame(out, out + answer_bytes, &packet, work.tcp, words))
+		return 0;
+	return (int)answer_bytes;
+}
+
+/* The same the short way, for frames without a tag; 0 if it is left to the long one. */
+int handfast_fuzz_answer_usual(const __u8 *frame, size_t bytes, const struct steer_cookies *how, __u32 tick, __u8 *out)
+{
+	struct usual_syn syn;
+	size_t answer_bytes;
+	int is_v4;
+
+	if (bytes < COOKIE_ETHER_BYTES)
+		return 0;
+	is_v4 = frame[12] == ETH_P_IP >> 8 && frame[13] == (ETH_P_IP & 0xff);
+	if (!is_v4 && (frame[12] != ETH_P_IPV6 >> 8 || frame[13] != (ETH_P_IPV6 & 0xff)))
+		return 0;
+	if (!usual_read(frame, frame + bytes, how, is_v4, &syn))
+		return 0;
+	answer_bytes = usual_tcp_at(is_v4) + syn.words_answered * 4;
+	memcpy(out, frame, bytes);
+	if (!usual_write(out, out + answer_bytes, how, is_v4, cookie_tsval(how, tick), &syn))
 		return 0;
 	return (int)answer_bytes;
 }

@@ -48,6 +48,8 @@ pub const SACK_PERMITTED: u32 = 4;
 pub const ODD_PERIOD: u32 = 8;
 /// [`Cookies::flags`]: a TCP checksum may cover the pseudo-header only.
 pub const PARTIAL_CHECKSUMS: u32 = 16;
+/// Bits behind the point of [`Cookies::tick_ms`].
+pub const TICK_MS_BITS: u32 = 20;
 /// Value of the prefix filter: take segments from there.
 pub const ALLOW: u8 = 1;
 /// Value of the prefix filter: drop them.
@@ -130,10 +132,12 @@ pub struct Rate {
 pub struct Cookies {
     /// The 16 bytes of the key as little-endian words.
     pub key: [u64; 2],
-    /// Where the workers' clock starts, in ns of the monotonic clock.
-    pub origin_ns: u64,
-    /// What is added to their milliseconds for a timestamp.
-    pub timestamp_offset: u32,
+    /// A tick of the kernel's clock (jiffies), modulo 2^32.
+    pub tick: u32,
+    /// Our timestamp at it.
+    pub timestamp: u32,
+    /// How many ms a tick is, times 2^[`TICK_MS_BITS`].
+    pub tick_ms: u32,
     /// Window of a SYN-ACK.
     pub window: u16,
     /// Our MSS over IPv4.
@@ -228,8 +232,9 @@ impl Cookies {
         let mut bytes = [0; size_of::<Self>()];
         bytes[..8].copy_from_slice(&self.key[0].to_ne_bytes());
         bytes[8..16].copy_from_slice(&self.key[1].to_ne_bytes());
-        bytes[16..24].copy_from_slice(&self.origin_ns.to_ne_bytes());
-        bytes[24..28].copy_from_slice(&self.timestamp_offset.to_ne_bytes());
+        for (place, word) in bytes[16..28].chunks_exact_mut(4).zip([self.tick, self.timestamp, self.tick_ms]) {
+            place.copy_from_slice(&word.to_ne_bytes());
+        }
         let numbers = [self.window, self.mss_v4, self.mss_v6, self.shift];
         for (place, number) in bytes[28..36].chunks_exact_mut(2).zip(numbers) {
             place.copy_from_slice(&number.to_ne_bytes());
@@ -388,6 +393,7 @@ mod tests {
             ("STEER_SACK_PERMITTED", u64::from(SACK_PERMITTED)),
             ("STEER_ODD_PERIOD", u64::from(ODD_PERIOD)),
             ("STEER_PARTIAL_CHECKSUMS", u64::from(PARTIAL_CHECKSUMS)),
+            ("STEER_TICK_MS_BITS", u64::from(TICK_MS_BITS)),
         ];
         assert_eq!(HEADER.defines(), mine.map(|(name, value)| (name.to_owned(), value)).into());
     }
@@ -453,8 +459,9 @@ mod tests {
     fn the_layout_of_cookies_is_that_of_the_header() {
         let cookies = [
             ("key".to_owned(), offset_of!(Cookies, key), 16),
-            ("origin_ns".to_owned(), offset_of!(Cookies, origin_ns), 8),
-            ("timestamp_offset".to_owned(), offset_of!(Cookies, timestamp_offset), 4),
+            ("tick".to_owned(), offset_of!(Cookies, tick), 4),
+            ("timestamp".to_owned(), offset_of!(Cookies, timestamp), 4),
+            ("tick_ms".to_owned(), offset_of!(Cookies, tick_ms), 4),
             ("window".to_owned(), offset_of!(Cookies, window), 2),
             ("mss_v4".to_owned(), offset_of!(Cookies, mss_v4), 2),
             ("mss_v6".to_owned(), offset_of!(Cookies, mss_v6), 2),
@@ -462,19 +469,13 @@ mod tests {
             ("flags".to_owned(), offset_of!(Cookies, flags), 4),
         ];
         assert_eq!(HEADER.layout("steer_cookies"), cookies);
-        let (key, shift, flags) = ([1, 2], 7, 8);
-        let bytes = Cookies { key, origin_ns: 3, timestamp_offset: 4, window: 5, mss_v4: 6, mss_v6: 9, shift, flags };
-        let bytes = bytes.to_bytes();
+        let clock = Cookies { tick: 3, timestamp: 4, tick_ms: 10, ..Cookies::default() };
+        let bytes = Cookies { key: [1, 2], window: 5, mss_v4: 6, mss_v6: 9, shift: 7, flags: 8, ..clock }.to_bytes();
         let half = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
         assert_eq!([28, 30, 32, 34].map(half), [5, 6, 9, 7]);
-        assert_eq!(
-            (bytes[8..16].to_vec(), bytes[16..24].to_vec()),
-            (2_u64.to_ne_bytes().into(), 3_u64.to_ne_bytes().into())
-        );
-        assert_eq!(
-            (bytes[24..28].to_vec(), bytes[36..].to_vec()),
-            (4_u32.to_ne_bytes().into(), 8_u32.to_ne_bytes().into())
-        );
+        let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+        assert_eq!([16, 20, 24, 36].map(word), [3, 4, 10, 8]);
+        assert_eq!(bytes[8..16], 2_u64.to_ne_bytes());
     }
 
     #[test]

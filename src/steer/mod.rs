@@ -1,8 +1,8 @@
 //! Steering: loads bpf/steer.bpf.c, attaches it to an interface, and keeps its maps.
 //!
 //! [`Steering`] owns the loaded program, its maps and the link to the interface. [`contract`] mirrors bpf/contract.h,
-//! [`endpoints`], [`replies`], [`filter`], [`syn_rate`] and [`cookies`] decide what the maps hold, [`attach`] makes the link. What is not
-//! here: frames, per-flow TCP state, the AF_XDP sockets themselves (they arrive as descriptors), and threads; all of this is
+//! [`endpoints`], [`replies`], [`filter`], [`syn_rate`] and [`cookies`] decide what the maps hold, [`attach`] makes the link, `ticks` reads a
+//! clock. What is not here: frames, per-flow TCP state, the AF_XDP sockets themselves (they arrive as descriptors), and threads; all of this is
 //! the control path.
 
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ pub(crate) mod header;
 pub mod prefix;
 pub mod replies;
 pub mod syn_rate;
+mod ticks;
 pub(crate) mod values;
 
 pub use attach::{AttachMode, Attached, DriverFeatures, Interface, Occupant, XdpMode, driver_features, occupant};
@@ -38,12 +39,16 @@ use endpoints::{Image, Step};
 use filter::{FilterStep, MAX_PREFIXES};
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, ProgramMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use ticks::Ticks;
 
 /// The compiled program (see bpf/build.rs).
 static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
 
 /// The program's name in the object, and in `bpftool prog`.
 const PROGRAM: &str = "handfast_steer";
+
+/// The one that reads the kernel's clock of ticks.
+const TICK_PROGRAM: &str = "handfast_tick";
 
 /// How many endpoints there is room for if nobody asks for more.
 pub const DEFAULT_MAX_ENDPOINTS: u32 = 10_240;
@@ -127,7 +132,11 @@ impl Steering {
     ///
     /// Never: the object is embedded and has it.
     pub fn program(&self) -> ProgramMut<'_> {
-        self.object.progs_mut().find(|program| program.name() == PROGRAM).expect("steer.bpf.c defines the program")
+        self.named(PROGRAM)
+    }
+
+    fn named(&self, name: &str) -> ProgramMut<'_> {
+        self.object.progs_mut().find(|program| program.name() == name).expect("steer.bpf.c defines the program")
     }
 
     /// Attaches the program to an interface of the calling thread's network namespace. From now on every frame that the
@@ -250,7 +259,10 @@ impl Steering {
     /// [`SteerError::Map`]; the old way is then still in force.
     pub fn set_answers(&mut self, answers: &SynAnswers) -> Result<(), SteerError> {
         let second = self.flags & SECOND_COOKIES == 0;
-        let written = self.maps.cookies.update(&u32::from(second).to_ne_bytes(), &answers.0.to_bytes(), MapFlags::ANY);
+        let written = Ticks::read(&self.named(TICK_PROGRAM)).and_then(|ticks| {
+            let row = answers.row(ticks).to_bytes();
+            self.maps.cookies.update(&u32::from(second).to_ne_bytes(), &row, MapFlags::ANY)
+        });
         written.map_err(|cause| SteerError::Map { tried: "changing how SYNs are answered".to_owned(), cause })?;
         self.switch(SECOND_COOKIES, second)
     }

@@ -2,17 +2,21 @@
 //! be kept until the handshake is complete.
 //!
 //! ```text
-//! word  = low 32 bits of SipHash-2-4 under the key of the period, over 48 bytes:
-//!           0  address of the peer, 16 bytes, IPv4 as ::ffff:a.b.c.d
-//!          16  our address, likewise
-//!          32  u64, little-endian: the peer's initial sequence number << 32 | the peer's port << 16 | our port
-//!          40  u64, little-endian: flags
+//! word  = low 32 bits of SipHash-1-3 under the key of the period, over 17 bytes for IPv4, 41 for IPv6:
+//!           address of the peer, 4 or 16 bytes
+//!           our address, likewise
+//!           u64, little-endian: the peer's initial sequence number << 32 | the peer's port << 16 | our port
+//!           flags, one byte
 //! flags = bit 7: the period's number is odd
 //!         bits 6..5: index into the table of segment sizes of the family, rounded down
 //!         bits 4..1: the peer's window shift, 0 to 14; 15 if windows are not scaled
 //!         bit 0: SACK is permitted
 //! isn   = word & 0xffff_ff00 | flags ^ word >> 24
 //! ```
+//!
+//! SipHash-1-3 is what the Rust and Python libraries key their tables with against who chooses the keys of those: nothing is known
+//! that tells it from random, and a key lives for two minutes and shows 24 of 64 bits. It costs the steering program a third less
+//! than SipHash-2-4, a short message with nothing in it that is the same for all costs less again.
 //!
 //! So 24 bits are the MAC. The flags are mixed with its upper eight, so that the number looks random, and whoever checks it has these
 //! eight to unmix them with. All options survive without the peer's timestamps (the idea is FreeBSD's): those that it
@@ -28,7 +32,7 @@
 use core::fmt;
 use core::hash::Hasher;
 
-use siphasher::sip::SipHasher24;
+use siphasher::sip::SipHasher13;
 use siphasher::sip128::{self, Hasher128};
 
 use super::Env;
@@ -63,6 +67,9 @@ const MSS_AT: u8 = 5;
 const SHIFT_AT: u8 = 1;
 const NO_SHIFT: u8 = 15;
 const SACK_PERMITTED: u8 = 1;
+
+/// Bytes of the message for IPv6: two addresses, the numbers and the flags.
+const LONGEST_MESSAGE: usize = 41;
 
 /// The key of one period.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -213,11 +220,14 @@ fn mss_table(segment: &Segment) -> &'static [u16; 4] {
 fn number(segment: &Segment, peer_isn: SeqNum, flags: u8, key: &Key) -> SeqNum {
     let tuple = &segment.tuple;
     let ports = u64::from(tuple.remote_port) << 16 | u64::from(tuple.local_port);
-    let mut message = [0; 48];
-    message[..16].copy_from_slice(&tuple.remote_addr.0);
-    message[16..32].copy_from_slice(&tuple.local_addr.0);
-    message[32..40].copy_from_slice(&(u64::from(peer_isn.0) << 32 | ports).to_le_bytes());
-    message[40..].copy_from_slice(&u64::from(flags).to_le_bytes());
-    let [_, middle, upper, top, ..] = SipHasher24::new_with_key(&key.0).hash(&message).to_le_bytes();
+    let numbers = (u64::from(peer_isn.0) << 32 | ports).to_le_bytes();
+    let address = if tuple.is_v4() { 12.. } else { 0.. };
+    let mut message = [0; LONGEST_MESSAGE];
+    let mut len = 0;
+    for piece in [&tuple.remote_addr.0[address.clone()], &tuple.local_addr.0[address], &numbers, &[flags]] {
+        message[len..len + piece.len()].copy_from_slice(piece);
+        len += piece.len();
+    }
+    let [_, middle, upper, top, ..] = SipHasher13::new_with_key(&key.0).hash(&message[..len]).to_le_bytes();
     SeqNum(u32::from_le_bytes([flags ^ top, middle, upper, top]))
 }

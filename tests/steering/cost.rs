@@ -1,4 +1,4 @@
-//! What answering a SYN costs, beside a reflector that only swaps MAC addresses: a run of the program in ns, and frames a
+//! What answering a SYN costs, beside a reflector that only swaps addresses and ports: a run of the program in ns, and frames a
 //! second over a veth pair. Measurements, not tests; docs/performance.md has the figures:
 //!
 //!     cargo test --release --test steering -- --ignored --nocapture --test-threads 1 cost::
@@ -88,6 +88,7 @@ fn of_a_run() {
     let answering = answering();
     let mss = vec![2, 4, 5, 0xb4];
     let frames = [
+        ("IPv4, bare", Syn::v4().bytes()),
         ("IPv4, MSS only", Syn { options: mss.clone(), ..Syn::v4() }.bytes()),
         ("IPv4, options of Linux", Syn::v4().of_linux().bytes()),
         ("IPv6, MSS only", Syn { options: mss, ..Syn::v6() }.bytes()),
@@ -142,6 +143,7 @@ fn over_a_veth() {
     let lab = Lab::new("cost");
     let measure = load(0, &[]);
     let frames = [
+        ("bare", Syn::v4().bytes()),
         ("MSS only", Syn { options: vec![2, 4, 5, 0xb4], ..Syn::v4() }.bytes()),
         ("options of Linux", Syn::v4().of_linux().bytes()),
     ];
