@@ -4,7 +4,7 @@
 //! it, and go on judging after it has stopped. When to switch is not here ([`super::tier`]).
 
 use super::crew::{Crew, CrewError};
-use super::doctor::peer::Peer;
+use super::doctor::peer::{Peer, Polls};
 use super::link::Link;
 use super::tier::{Switch, Tier};
 use super::values::SynXdp;
@@ -15,6 +15,7 @@ use crate::tcp::cookie::Keys;
 use crate::time::Now;
 use crate::wire::parse::PartialChecksums;
 use crate::worker::clock::{Clock as _, MonotonicClock};
+use rustix::system::uname;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
@@ -152,16 +153,13 @@ fn tell(Switch { on, per_second, tell }: Switch) {
     tracing::warn!("{per_second} cookies a second: {who}{before}");
 }
 
-/// Whether the other end of a veth polls, or why that is not to be expected.
+/// Why the other end of a veth is not known to poll, if it is not.
 fn polls(link: &Link) -> Result<(), String> {
     let peer = Peer::find(link.joined.ok_or("the other end of the veth is not known")?)?;
-    match &peer.offloads {
-        Ok(offloads) if offloads.gro || peer.xdp => Ok(()),
-        Ok(_) => {
-            let remedy = peer.there(&format!("ethtool -K {} gro on", peer.name));
-            Err(format!("{} has neither receive offload nor an XDP program, so it does not poll; {remedy}", peer.name))
-        }
-        Err(reason) => Err(format!("{} cannot be asked whether it polls: {reason}", peer.name)),
+    match peer.polls(&uname().release().to_string_lossy()) {
+        Polls::Yes(_) => Ok(()),
+        Polls::No(found, remedy) => Err(format!("{found}; {remedy}")),
+        Polls::Untold(reason) => Err(reason),
     }
 }
 

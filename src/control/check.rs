@@ -55,6 +55,7 @@ checks! {
     Segmentation, "segmentation", "Segments that a sender on the same machine leaves unsplit are longer than a frame, and dropped (rx_dropped).";
     Merging, "merging", "Segments that GRO or LRO merged on the way in are longer than a frame, and dropped (rx_dropped).";
     VlanOffload, "vlan-offload", "A tag that the interface takes out is invisible to the program, and the answer goes out untagged.";
+    SynAnswers, "syn-answers", "What the program answers in a flood (syn-xdp) leaves a veth in native mode, and waits in its other end unless that polls.";
     XdpProgram, "xdp-program", "An interface has one XDP program.";
     Sockets, "sockets", "A queue has one AF_XDP socket; a second one is refused with EBUSY.";
     ControlSocket, "control-socket", "Two servers cannot answer at one path.";

@@ -31,6 +31,7 @@ mod modes;
 mod neighbours;
 mod queues;
 mod refusals;
+mod shared;
 mod sources;
 mod tier;
 

@@ -198,6 +198,8 @@ pub struct Crafted {
     pub seq: u32,
     pub ack: u32,
     pub flags: u8,
+    /// As it stands in the header.
+    pub window: u16,
     /// In words; 0 for what fits the options.
     pub data_offset: u8,
     pub options: Vec<u8>,
@@ -218,6 +220,7 @@ impl Crafted {
             seq: 1000,
             ack: 0,
             flags,
+            window: 0xffff,
             data_offset: 0,
             options: Vec::new(),
             payload: Vec::new(),
@@ -275,7 +278,9 @@ impl Crafted {
         let data_offset = if self.data_offset == 0 { words } else { self.data_offset };
         let mut tcp = [self.src.port().to_be_bytes(), self.dst.port().to_be_bytes()].concat();
         tcp.extend([self.seq.to_be_bytes(), self.ack.to_be_bytes()].concat());
-        tcp.extend([data_offset << 4, self.flags, 0xff, 0xff, 0, 0, 0, 0]);
+        tcp.extend([data_offset << 4, self.flags]);
+        tcp.extend(self.window.to_be_bytes());
+        tcp.extend([0; 4]);
         tcp.extend(&self.options);
         tcp.extend(&self.payload);
         let mut pseudo = match (self.src.ip(), self.dst.ip()) {

@@ -57,7 +57,7 @@ pub fn text(bytes: &[u8]) -> String {
 pub struct World {
     pub lab: Lab,
     folder: PathBuf,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl World {
@@ -73,18 +73,26 @@ impl World {
         }
         // A test that failed while it held the turn has left nothing behind that matters here.
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = format!("{}-{}", crate::LAB, std::process::id());
-        let folder = std::env::temp_dir().join(&name);
+        Some(Self::with_lab(&format!("{}-{}", crate::LAB, std::process::id()), Some(turn), change))
+    }
+
+    /// A second world with the same addresses, which nothing connects to this one.
+    pub fn beside(&self) -> Self {
+        Self::with_lab(&format!("{}-{}-b", crate::LAB, std::process::id()), None, |_| {})
+    }
+
+    fn with_lab(name: &str, turn: Option<MutexGuard<'static, ()>>, change: impl FnOnce(&mut LabConfig)) -> Self {
+        let folder = std::env::temp_dir().join(name);
         fs::create_dir_all(&folder).unwrap();
-        let mut config = LabConfig::named(&name);
+        let mut config = LabConfig::named(name);
         change(&mut config);
         // The guard comes first: a lab that came up halfway is removed as well.
-        let world = Self { lab: Lab::named(&name).unwrap(), folder, _turn: turn };
+        let world = Self { lab: Lab::named(name).unwrap(), folder, _turn: turn };
         Lab::up(&config).unwrap();
         // The client's kernel would take 2 ms of silence for a loss and send again (tail loss probes). That says that the
         // machine is busy and the worker had to wait for a core, not that a segment was lost.
         world.in_client(|| fs::write("/proc/sys/net/ipv4/tcp_early_retrans", "0").unwrap());
-        Some(world)
+        world
     }
 
     /// The path of a file of this world.

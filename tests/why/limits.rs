@@ -14,6 +14,7 @@ fn a_table_or_limit_that_is_reached_is_named() {
         shows(&world, &args, "half_open_limit", |_| send(&world, 40, SYN, |_| {}));
     }
     shows(&world, "--syn-cookies always", "cookies_on", |_| send(&world, 40, SYN, |_| {}));
+    shows(&world, "--syn-xdp always", "syns_answered_by_steering", |_| send(&world, 40, SYN, |_| {}));
     shows(&world, "--syn-rate 4", "syn_rate", |_| send(&world, 40, SYN, |_| {}));
     shows(&world, "--deny 198.18.9.0/24", "source_denied", |_| send(&world, 40, SYN, |_| {}));
     let config = world.file("limits.toml", b"[tcp]\nresets-per-second = 1\nchallenges-per-second = 1\n");

@@ -7,6 +7,7 @@
 use super::ethtool::{self, Offloads};
 use crate::bench::netns::inside;
 use crate::control::link::{Joined, Link, namespace_id};
+use crate::control::preflight::release;
 use crate::steer::Interface;
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -34,7 +35,45 @@ pub struct Peer {
     pub offloads: Result<Offloads, String>,
 }
 
+/// Linux from which on receive offload has a veth poll without an XDP program of its own.
+const OFFLOAD_POLLS: (u32, u32, u32) = (5, 13, 0);
+
+/// Whether what an XDP program puts into a veth arrives at its other end, which is to say, whether that end polls (NAPI).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Polls {
+    /// It does, and why.
+    Yes(String),
+    /// It does not: why, and what would change that.
+    No(String, String),
+    /// That cannot be told: why.
+    Untold(String),
+}
+
 impl Peer {
+    /// Whether it polls, under a kernel of this release. A program that answers by XDP_TX would ask for an XDP program there in any
+    /// case: veth_xdp_flush() in drivers/net/veth.c wakes no other. One that redirects is content with receive offload.
+    pub fn polls(&self, kernel: &str) -> Polls {
+        let name = &self.name;
+        if self.xdp {
+            return Polls::Yes(format!("{name} polls: it has an XDP program"));
+        }
+        let offload_polls = release(kernel).is_some_and(|release| release >= OFFLOAD_POLLS);
+        match &self.offloads {
+            _ if !offload_polls => Polls::No(
+                format!("{name} has no XDP program, so under Linux {kernel} it does not poll"),
+                self.there(&format!("ip link set dev {name} xdpdrv object PASS.o, a program that returns XDP_PASS")),
+            ),
+            Ok(offloads) if offloads.gro => {
+                Polls::Yes(format!("{name} polls by its receive offload, which is enough for redirected frames"))
+            }
+            Ok(_) => Polls::No(
+                format!("{name} has neither receive offload nor an XDP program, so it does not poll"),
+                self.there(&format!("ethtool -K {name} gro on")),
+            ),
+            Err(reason) => Polls::Untold(format!("{name} cannot be asked whether it polls: {reason}")),
+        }
+    }
+
     /// Looks for it and asks it.
     ///
     /// # Errors
@@ -113,6 +152,23 @@ mod tests {
         assert_eq!(peer(None).there("ethtool -k hf1"), "ethtool -k hf1");
         assert_eq!(peer(Some("/var/run/netns/lab")).there("ip link"), "ip netns exec lab ip link");
         assert_eq!(peer(Some("/proc/1/ns/net")).there("ip link"), "nsenter --net=/proc/1/ns/net ip link");
+    }
+
+    #[test]
+    fn receive_offload_or_a_program_has_the_other_end_poll() {
+        let with = |xdp, gro| {
+            let offloads = Ok(Offloads { gro, ..Offloads::default() });
+            Peer { xdp, offloads, ..peer(Some("/var/run/netns/lab")) }
+        };
+        assert!(matches!(with(true, false).polls("5.9.0"), Polls::Yes(_)));
+        assert!(matches!(with(false, true).polls("6.18.4"), Polls::Yes(_)));
+        let Polls::No(found, remedy) = with(false, false).polls("6.18.4") else { panic!("it does not poll") };
+        assert!(found.starts_with("hf1 has neither"), "{found}");
+        assert_eq!(remedy, "ip netns exec lab ethtool -K hf1 gro on");
+        let Polls::No(found, remedy) = with(false, true).polls("5.12.19") else { panic!("it does not poll") };
+        assert!(found.contains("no XDP program") && remedy.contains("xdpdrv"), "{found}; {remedy}");
+        let silent = Peer { offloads: Err("no ethtool".into()), ..peer(None) };
+        assert_eq!(silent.polls("6.18.4"), Polls::Untold("hf1 cannot be asked whether it polls: no ethtool".into()));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::case::{Case, Mode};
 use super::ethtool::Rss;
 use super::facts::Irq;
 use super::finding::Finding;
+use super::peer::Polls;
 use crate::control::check::Check;
 use crate::control::values::Indexes;
 use std::collections::BTreeSet;
@@ -19,6 +20,7 @@ pub fn judge(case: &Case<'_>) -> Vec<Finding> {
         segmentation(case),
         merging(case),
         vlan_offload(case),
+        syn_answers(case),
     ]
 }
 
@@ -199,6 +201,22 @@ fn vlan_offload(case: &Case<'_>) -> Finding {
     }
 }
 
+fn syn_answers(case: &Case<'_>) -> Finding {
+    let check = Check::SynAnswers;
+    match (&case.device.peer, case.mode()) {
+        (None, _) => Finding::ok(check, "leave as the driver sends, or by the kernel in generic mode"),
+        (_, Mode::Generic(..)) => Finding::ok(check, "the kernel sends them in generic mode, and any peer gets them"),
+        (Some(Err(reason)), _) => Finding::unknown(check, reason),
+        (Some(Ok(peer)), _) => match peer.polls(&case.facts.kernel) {
+            Polls::Yes(how) => Finding::ok(check, how),
+            Polls::No(found, remedy) => {
+                Finding::warning(check, format!("{found}: in a flood the workers have to answer"), remedy)
+            }
+            Polls::Untold(reason) => Finding::unknown(check, reason),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testbed::{Bench, nic, veth};
@@ -339,6 +357,26 @@ mod tests {
         };
         assert_eq!(verdict(nic(), Check::Merging, off), Fine);
         assert_eq!(verdict(nic(), Check::Merging, |bench| bench.device.offloads = Err("no".into())), Unknown);
+    }
+
+    #[test]
+    fn answers_of_the_program_need_a_peer_that_polls() {
+        let (came, remedy) =
+            found(veth(), Check::SynAnswers, |bench| bench.peer().offloads.as_mut().unwrap().gro = false);
+        assert_eq!((came, remedy.as_str()), (Warning, "ip netns exec lab ethtool -K hf1 gro on"));
+        let with_program = |bench: &mut Bench| {
+            bench.peer().offloads.as_mut().unwrap().gro = false;
+            bench.peer().xdp = true;
+        };
+        assert_eq!(verdict(veth(), Check::SynAnswers, with_program), Fine);
+        assert_eq!(verdict(veth(), Check::SynAnswers, |bench| bench.facts.kernel = "5.10.0".into()), Warning);
+        let in_generic_mode = |bench: &mut Bench| {
+            bench.facts.kernel = "5.10.0".into();
+            bench.peer().mtu = 9000;
+        };
+        assert_eq!(verdict(veth(), Check::SynAnswers, in_generic_mode), Fine);
+        assert_eq!(verdict(veth(), Check::SynAnswers, |bench| bench.device.peer = Some(Err("far".into()))), Unknown);
+        assert_eq!(verdict(veth(), Check::SynAnswers, |bench| bench.peer().offloads = Err("no".into())), Unknown);
     }
 
     #[test]

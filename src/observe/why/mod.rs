@@ -60,6 +60,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("fragments", way_in::fragments),
     ("source_denied", way_in::source_denied),
     ("syn_rate", way_in::syn_rate),
+    ("syns_answered_by_steering", way_in::syns_answered_by_steering),
     ("malformed_frames", way_in::malformed_frames),
     ("interface_errors", way_in::interface_errors),
     ("partial_checksums_refused", way_in::partial_checksums_refused),

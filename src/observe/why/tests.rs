@@ -85,6 +85,7 @@ const SHOWN_BY: &[(&str, Growth<'static>)] = &[
     ("fragments", &[("steering", "drop_fragment", 50)]),
     ("source_denied", &[("steering", "drop_denied", 50)]),
     ("syn_rate", &[("steering", "drop_syn_rate", 50)]),
+    ("syns_answered_by_steering", &[("steering", "tx_cookie", 50)]),
     ("malformed_frames", &[("steering", "drop_bad_tcp_header", 50), ("drops", "bad_address", 3)]),
     ("interface_errors", &[("interface", "rx_errors", 5)]),
     ("corrupted_segments", &[("drops", "bad_tcp_checksum", 50)]),

@@ -123,6 +123,26 @@ pub fn syn_rate(window: &Window<'_>) -> Option<Finding> {
     })
 }
 
+/// SYNs that the steering program answers: a state and no fault, as long as somebody acknowledges.
+pub fn syns_answered_by_steering(window: &Window<'_>) -> Option<Finding> {
+    let hit = window.steering("tx_cookie");
+    finding("syns_answered_by_steering", 71.0, (hit, window.steering("seen")), || {
+        Said {
+        what: "The steering program answers SYNs with cookies, before any worker sees them: a lost SYN-ACK is not repeated, and                connections may be slower to open."
+            .into(),
+        evidence: Window::evidence(&[
+            ("tx_cookie", hit),
+            ("cookies_accepted", window.engine("cookies_accepted")),
+            ("cookies_refused", window.engine("cookies_refused")),
+        ]),
+        remedy: format!(
+            "under a SYN flood that is right: limit its sources (syn-rate, deny). If the peers are honest, raise syn-xdp-at and `handfast              reload`; if cookies_accepted stays at 0, the answers do not arrive: handfast doctor -i {} says why (syn-answers)",
+            window.interface_name()
+        ),
+    }
+    })
+}
+
 /// Headers that cannot be.
 pub fn malformed_frames(window: &Window<'_>) -> Option<Finding> {
     let steering =
