@@ -42,7 +42,10 @@ fn assert_books(contender: &DefenderReport) {
         assert_eq!(honest.started, honest.completed + honest.failed, "{contender:?}");
         assert_eq!(honest.failed, honest.failed_by.values().sum::<u64>(), "{contender:?}");
         assert!(step.flood_answered <= step.flood_sent, "{contender:?}");
-        assert!((0.0..=100.0).contains(&honest.completed_percent), "{contender:?}");
+        let [least, most] = step.completed_percent_spread;
+        assert!(0.0 <= least && (least..=most).contains(&honest.completed_percent) && most <= 100.0, "{contender:?}");
+        let [least, most] = step.answered_spread;
+        assert!((least..=most).contains(&step.answered_per_second), "{contender:?}");
         // A machine that gave the generator no core for long starts fewer.
         assert!((1..=200).contains(&honest.started), "{contender:?}");
     }
@@ -78,8 +81,9 @@ fn every_contender_is_measured_at_every_step_and_nothing_is_left() {
     fs::create_dir_all(&folder).unwrap();
     let html = folder.join("flood.html");
     let name = name("all");
-    let line =
-        format!("bench flood --duration 1s --rate 200 --steps 0,2k,max --recovery 15s --name {name} --json - --html");
+    let line = format!(
+        "bench flood --duration 1s --rate 200 --steps 0,2k,max --recovery 15s --runs 2 --name {name} --json - --html"
+    );
     let output = Command::new(HANDFAST).args(line.split(' ')).arg(&html).env_remove("RUST_LOG").output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
     assert_nothing_left(&name);
@@ -88,7 +92,11 @@ fn every_contender_is_measured_at_every_step_and_nothing_is_left() {
     let report: DefenceReport = serde_json::from_str(&printed).unwrap();
     assert_eq!(report.contenders.len(), Defender::ALL.len(), "{printed}");
     report.contenders.iter().for_each(assert_books);
-    assert_eq!(report.peaks.len(), Defender::ALL.len() + 1, "{printed}");
+    assert_eq!((report.runs, report.peaks.len()), (2, Defender::ALL.len() + 1), "{printed}");
+    for peak in &report.peaks {
+        let ([least, most], ratio) = (peak.over_reflector_spread.unwrap(), peak.over_reflector.unwrap());
+        assert!(0.0 < least && least <= ratio && ratio <= most, "{peak:?}");
+    }
     let reflector = report.peaks.iter().find(|peak| peak.name == REFLECTOR).unwrap();
     assert!(reflector.answered_per_second > 0.0 && reflector.over_kernel_cookies.is_some(), "{printed}");
     assert_eq!(reflector.over_reflector, Some(1.0));

@@ -286,6 +286,8 @@ impl Turn<'_> {
             flood_per_second: float(tally.sent) / seconds,
             answered_per_second: float(tally.get(Count::Answered)) / seconds,
             honest: honest::honest(&said),
+            answered_spread: [0.0; 2],
+            completed_percent_spread: [0.0; 2],
             server_core_percent: percent(to.server_core.since(&from.server_core)),
             generator_core_percent: percent(to.generator_core.since(&from.generator_core)),
         };

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`contender`], [`step`] | who is compared, as data, and how hard the flood is |
 //! | `honest`, `half_open`, `measure` | the honest connections, what a server keeps, and one contender's turn |
+//! | `runs` | several runs as one result |
 //! | [`report`], `table`, [`page`] | what comes out |
 //!
 //! Contenders have their turns one after the other on the same wire, each with a server of its own. The lab, the children and
@@ -17,6 +18,7 @@ mod honest;
 mod measure;
 pub mod page;
 pub mod report;
+mod runs;
 pub mod step;
 mod table;
 
@@ -38,7 +40,7 @@ use crate::observe::json;
 use contender::Defender;
 use honest::TIMEOUT;
 use measure::{Bench, peak};
-use report::{DefenceReport, peaks, remarks};
+use report::{DefenceReport, DefenderReport, Peak, peaks, remarks};
 use step::Step;
 
 /// Honest connections a second at most: the generator is to have time to spare beside a flood.
@@ -57,6 +59,9 @@ pub struct DefenceArgs {
     /// How long honest connections are started at each step
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub duration: Millis,
+    /// How often each contender has its turn; they take them in turn
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub runs: u32,
     /// Honest connections a second
     #[arg(long, value_name = "N", default_value = "1k", value_parser = rate)]
     pub rate: Count,
@@ -150,17 +155,12 @@ pub fn defend(
         recovery: Duration::from_millis(args.recovery.0),
         stop,
     };
-    let mut contenders = Vec::new();
-    for defender in Defender::ALL.into_iter().filter(|defender| args.contenders.contains(defender)) {
-        if stop.load(Ordering::Relaxed) {
-            return Err(ProcessError::Interrupted.into());
-        }
-        contenders.push(bench.contender(defender.definition(), tell)?);
+    let defenders: Vec<_> = Defender::ALL.into_iter().filter(|defender| args.contenders.contains(defender)).collect();
+    let (mut turns, mut at_full) = (vec![Vec::new(); defenders.len()], Vec::new());
+    for _ in 0..args.runs {
+        at_full.push(run(&bench, &defenders, &mut turns, tell)?);
     }
-    let mut at_full: Vec<_> = contenders.iter().filter_map(peak).collect();
-    if !at_full.is_empty() {
-        at_full.push(bench.reflector()?);
-    }
+    let contenders: Vec<_> = turns.into_iter().map(runs::contender).collect();
     wire.down()?;
     let notes = [WHO_PAYS, HONEST_PATH].map(str::to_owned).into_iter().chain(remarks(&contenders)).collect();
     Ok(DefenceReport {
@@ -168,13 +168,36 @@ pub fn defend(
         date,
         machine,
         wire: wire_report,
+        runs: args.runs,
         duration_s: Duration::from_millis(args.duration.0).as_secs_f64(),
         honest_rate: args.rate.0,
         honest_timeout_s: Duration::from_millis(TIMEOUT.0).as_secs_f64(),
-        peaks: peaks(at_full, Defender::KernelCookies.definition().name),
+        peaks: runs::peaks(&at_full),
         contenders,
         notes,
     })
+}
+
+/// A turn for each contender, and for the reflector if there is a full flood. Adds to `turns`, and returns the peaks of this run.
+fn run(
+    bench: &Bench<'_>,
+    defenders: &[Defender],
+    turns: &mut [Vec<DefenderReport>],
+    tell: &mut (dyn FnMut(&str) + Send),
+) -> Result<Vec<Peak>, BenchError> {
+    let mut at_full = Vec::new();
+    for (defender, turns) in defenders.iter().zip(turns) {
+        if bench.stop.load(Ordering::Relaxed) {
+            return Err(ProcessError::Interrupted.into());
+        }
+        let turn = bench.contender(defender.definition(), tell)?;
+        at_full.extend(peak(&turn));
+        turns.push(turn);
+    }
+    if !at_full.is_empty() {
+        at_full.push(bench.reflector()?);
+    }
+    Ok(peaks(at_full, Defender::KernelCookies.definition().name))
 }
 
 #[cfg(test)]
@@ -206,6 +229,7 @@ mod tests {
         for (line, hint) in [
             ("--duration 5", "must be a duration"),
             ("--duration 50ms", "from 500ms to 10m"),
+            ("--runs 0", "1..=99"),
             ("--rate 0", "from 1 to 100000"),
             ("--steps 1,many", "or `max`"),
             ("--contenders dperf", "possible values"),

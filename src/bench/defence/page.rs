@@ -33,7 +33,7 @@ fn header(report: &DefenceReport) -> String {
     let DefenceReport { machine, wire, .. } = report;
     let what = format!(
         "handfast {}, {}, Linux {}, {}. {} honest connections a second for {} s at each step, each given up after {} s, while \
-         forged SYNs arrive. Server on core {} ({}), flood and honest connections on core {}.",
+         forged SYNs arrive; runs: {}, of which each step is the median one by SYNs answered. Server on core {} ({}), flood and honest connections on core {}.",
         report.version,
         report.date,
         machine.kernel,
@@ -41,6 +41,7 @@ fn header(report: &DefenceReport) -> String {
         report.honest_rate,
         report.duration_s,
         report.honest_timeout_s,
+        report.runs,
         machine.server_core,
         wire.server_xdp_mode,
         machine.generator_core
@@ -113,6 +114,8 @@ fn steps(contenders: &[DefenderReport]) -> String {
         "completed",
         "failed",
         "completed, %",
+        "least, %",
+        "most, %",
         "p50, us",
         "p99, us",
         "server core, %",
@@ -135,6 +138,8 @@ fn step_row(contender: &DefenderReport, step: &StepReport, at: &str) -> Vec<Cell
         counted("completed", honest.completed),
         counted("failed", honest.failed),
         number("honest/completed_percent", honest.completed_percent, 2),
+        number("completed_percent_spread/0", step.completed_percent_spread[0], 2),
+        number("completed_percent_spread/1", step.completed_percent_spread[1], 2),
         number("honest/handshake_us/0", honest.handshake_us[0], 0),
         number("honest/handshake_us/1", honest.handshake_us[1], 0),
         number("server_core_percent", step.server_core_percent, 0),
@@ -201,11 +206,16 @@ fn peaks(peaks: &[Peak]) -> String {
             Cell::Number(measure(&at("sent_per_second"), peak.sent_per_second, 0)),
             ratio("over_kernel_cookies", peak.over_kernel_cookies),
             ratio("over_reflector", peak.over_reflector),
+            ratio("over_reflector_spread/0", peak.over_reflector_spread.map(|[least, _]| least)),
+            ratio("over_reflector_spread/1", peak.over_reflector_spread.map(|[_, most]| most)),
         ]
     };
     let rows: Vec<Vec<Cell>> = peaks.iter().enumerate().map(row).collect();
     figure("Forged SYNs that a SYN-ACK came for, each counted once.", &chart.svg())
-        + &table(&["contender", "answered, 1/s", "sent, 1/s", "over kernel cookies", "over the reflector"], &rows)
+        + &table(
+            &["contender", "answered, 1/s", "sent, 1/s", "over kernel cookies", "over the reflector", "least", "most"],
+            &rows,
+        )
 }
 
 fn commands(contenders: &[DefenderReport]) -> String {

@@ -22,6 +22,8 @@ pub struct DefenceReport {
     pub machine: Machine,
     /// The wire.
     pub wire: WireReport,
+    /// How often each contender had its turn: figures are those of the median run, ratios medians of each run's own.
+    pub runs: u32,
     /// How long honest connections were started at each step, in seconds.
     pub duration_s: f64,
     /// Honest connections a second.
@@ -70,6 +72,10 @@ pub struct StepReport {
     pub flood_per_second: f64,
     /// Those answered a second.
     pub answered_per_second: f64,
+    /// The same, the least and the most of all runs.
+    pub answered_spread: [f64; 2],
+    /// Honest connections completed, in percent, the least and the most of all runs.
+    pub completed_percent_spread: [f64; 2],
     /// The honest connections.
     pub honest: Honest,
     /// How busy the server's core was, in percent of it.
@@ -127,6 +133,8 @@ pub struct Peak {
     pub over_kernel_cookies: Option<f64>,
     /// Over the reflector's.
     pub over_reflector: Option<f64>,
+    /// The same, the least and the most of all runs.
+    pub over_reflector_spread: Option<[f64; 2]>,
 }
 
 /// Percent of `whole`; all of it if there is nothing.
@@ -178,6 +186,8 @@ pub(super) mod tests {
             flood_answered: 900,
             flood_per_second: rate,
             answered_per_second: rate * 0.9,
+            answered_spread: [rate * 0.8, rate],
+            completed_percent_spread: [percent(completed, 1_000), 100.0],
             honest: Honest {
                 started: 1_000,
                 completed,
@@ -223,14 +233,15 @@ pub(super) mod tests {
         DefenceReport {
             version: "0.1.0".into(),
             date: "2026-01-01T00:00:00Z".into(),
+            runs: 3,
             duration_s: 1.0,
             honest_rate: 1_000,
             honest_timeout_s: 4.0,
             contenders: vec![contender("kernel cookies", 400), contender("handfast tables", 0)],
-            peaks: peaks(
+            peaks: super::super::runs::peaks(&[peaks(
                 vec![peak(REFLECTOR, 4e5), peak("kernel cookies", 1e5), peak("handfast tables", 2e4)],
                 "kernel cookies",
-            ),
+            )]),
             notes: vec!["something to know".into()],
             ..DefenceReport::default()
         }

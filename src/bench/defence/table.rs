@@ -71,6 +71,14 @@ impl fmt::Display for DefenceReport {
             "{} honest connections/s for {} s a step, each given up after {} s\n",
             self.honest_rate, self.duration_s, self.honest_timeout_s
         )?;
+        if self.runs > 1 {
+            writeln!(
+                f,
+                "{} runs, contenders in turn: each step is its median run by SYNs answered, ratios are medians of each run's own, what \
+                 came behind is the worst\n",
+                self.runs
+            )?;
+        }
         HEAD.iter().try_for_each(|line| writeln!(f, "{line}"))?;
         for contender in &self.contenders {
             contender.steps.iter().try_for_each(|step| row(f, &contender.name, step))?;
@@ -80,18 +88,21 @@ impl fmt::Display for DefenceReport {
         if !self.peaks.is_empty() {
             writeln!(
                 f,
-                "\nSYNs answered/s at full flood         of sent/s   over kernel cookies   over the reflector"
+                "\nSYNs answered/s at full flood         of sent/s   over kernel cookies   over the reflector   least to most"
             )?;
         }
-        for Peak { name, sent_per_second, answered_per_second, over_kernel_cookies, over_reflector } in &self.peaks {
+        for peak in &self.peaks {
+            let Peak { name, sent_per_second, answered_per_second, over_kernel_cookies, over_reflector, .. } = peak;
+            let spread = peak.over_reflector_spread.map(|[least, most]| format!("{least:.2} to {most:.2}"));
             let ratio = |ratio: &Option<f64>| ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
             writeln!(
                 f,
-                "{name:<17} {:>19} {:>11} {:>21} {:>20}",
+                "{name:<17} {:>19} {:>11} {:>21} {:>20} {:>15}",
                 number::fixed(*answered_per_second, 0),
                 number::fixed(*sent_per_second, 0),
                 ratio(over_kernel_cookies),
-                ratio(over_reflector)
+                ratio(over_reflector),
+                spread.as_deref().unwrap_or("-")
             )?;
         }
         writeln!(f)?;
@@ -116,7 +127,8 @@ mod tests {
         );
         assert!(line("handfast tables    max").contains("1000 0 1000 0.00"));
         assert!(text.contains("ordinary service back after 0.4 s; half-open 65,536 at the end, 0 after 9 s"), "{text}");
-        assert_eq!(line("XDP_TX reflector"), "XDP_TX reflector 400,000 500,000 4.00 1.00");
+        assert_eq!(line("XDP_TX reflector"), "XDP_TX reflector 400,000 500,000 4.00 1.00 1.00 to 1.00");
+        assert!(text.contains("\n3 runs, contenders in turn"), "{text}");
         assert!(text.contains("note: something to know"));
     }
 
