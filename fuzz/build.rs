@@ -1,10 +1,10 @@
-//! Compiles steering/glue.c, and with it bpf/parse.h and bpf/cookie.h, for the host; under cargo-fuzz with libFuzzer's coverage and with the
+//! Compiles steering/glue.c, and with it bpf/parse.h, bpf/cookie.h and bpf/usual.h, for the host; under cargo-fuzz with libFuzzer's coverage and with the
 //! sanitizer that the Rust code has.
 
 use std::env;
 
 fn main() {
-    for file in ["build.rs", "steering/glue.c", "../bpf/contract.h", "../bpf/cookie.h", "../bpf/parse.h"] {
+    for file in ["build.rs", "steering/glue.c", "../bpf/contract.h", "../bpf/cookie.h", "../bpf/parse.h", "../bpf/usual.h"] {
         println!("cargo::rerun-if-changed={file}");
     }
     println!("cargo::rerun-if-env-changed=CLANG");

@@ -135,7 +135,7 @@ fn problems(report: &Checkup) -> Vec<&str> {
 }
 
 /// The names of a report about one interface. Programs look for them: one that is there never changes.
-const OF_AN_INTERFACE: [&str; 28] = [
+const OF_AN_INTERFACE: [&str; 29] = [
     "kernel",
     "privileges",
     "af-xdp",
@@ -161,6 +161,7 @@ const OF_AN_INTERFACE: [&str; 28] = [
     "segmentation",
     "merging",
     "vlan-offload",
+    "syn-answers",
     "xdp-program",
     "sockets",
     "control-socket",
@@ -176,7 +177,15 @@ fn a_lab_in_order_can_be_served_and_every_check_has_its_row() {
     let (report, status) = world.examine(SERVER.interface);
     assert_eq!((status, report.serves, problems(&report)), (Some(0), true, vec![]), "{report:#?}");
     assert_eq!(names(&report), OF_AN_INTERFACE);
-    for check in [Check::Native, Check::Queues, Check::Checksums, Check::Segmentation, Check::Merging, Check::BpfJit] {
+    for check in [
+        Check::Native,
+        Check::Queues,
+        Check::Checksums,
+        Check::Segmentation,
+        Check::Merging,
+        Check::BpfJit,
+        Check::SynAnswers,
+    ] {
         assert_eq!(row(&report, check).verdict, Verdict::Ok, "{:?}", row(&report, check));
     }
     let checksums = &row(&report, Check::Checksums).found;
@@ -276,6 +285,23 @@ fn a_peer_that_does_not_fit_is_found_in_its_namespace_and_mended_there() {
     world.change(&world.lab.server_namespace(), "ethtool", &["-L", SERVER.interface, "rx", "1"]);
     let (report, _) = world.examine(SERVER.interface);
     assert!(row(&report, Check::Native).found.contains("sends on 2 queues, and 1 receive"), "{report:#?}");
+}
+
+#[test]
+fn a_peer_that_does_not_poll_is_found_and_mended() {
+    let Some(world) = World::up("a_peer_that_does_not_poll_is_found", |_| {}) else { return };
+    let client = world.lab.client_namespace();
+    world.change(&client, "ethtool", &["-K", CLIENT.interface, "gro", "off"]);
+    let (report, status) = world.examine(SERVER.interface);
+    assert_eq!((status, problems(&report)), (Some(0), vec![]), "workers answer, too: {report:#?}");
+    let answers = row(&report, Check::SynAnswers);
+    assert_eq!(answers.verdict, Verdict::Warning, "{answers:?}");
+    assert!(answers.found.starts_with("hf-client has neither receive offload nor an XDP program"), "{answers:?}");
+    let remedy = answers.remedy.clone().unwrap();
+    let words: Vec<&str> = remedy.split_whitespace().collect();
+    world.change(&world.lab.server_namespace(), words[0], &words[1..]);
+    let (after, _) = world.examine(SERVER.interface);
+    assert_eq!(row(&after, Check::SynAnswers).verdict, Verdict::Ok, "{remedy}: {after:#?}");
 }
 
 #[test]

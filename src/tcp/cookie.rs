@@ -221,10 +221,11 @@ fn number(segment: &Segment, peer_isn: SeqNum, flags: u8, key: &Key) -> SeqNum {
     let tuple = &segment.tuple;
     let ports = u64::from(tuple.remote_port) << 16 | u64::from(tuple.local_port);
     let numbers = (u64::from(peer_isn.0) << 32 | ports).to_le_bytes();
-    let address = if tuple.is_v4() { 12.. } else { 0.. };
+    // Of an IPv4 address the last four bytes.
+    let at = if tuple.is_v4() { 12 } else { 0 };
     let mut message = [0; LONGEST_MESSAGE];
     let mut len = 0;
-    for piece in [&tuple.remote_addr.0[address.clone()], &tuple.local_addr.0[address], &numbers, &[flags]] {
+    for piece in [&tuple.remote_addr.0[at..], &tuple.local_addr.0[at..], &numbers, &[flags]] {
         message[len..len + piece.len()].copy_from_slice(piece);
         len += piece.len();
     }

@@ -10,16 +10,17 @@ use crate::world::{Serve, V4, World, server};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
 
-/// What the client offers: one of the segment sizes that a cookie can name, SACK, timestamps, and windows in units of 128 bytes.
-const MSS: u16 = 1_300;
+/// What the client offers: segments of 1,300 bytes, SACK, timestamps, and windows in units of 128 bytes.
 const OFFERED: [u8; 20] = [2, 4, 5, 0x14, 4, 2, 8, 10, 0, 1, 0, 0, 0, 0, 0, 0, 1, 3, 3, 7];
 /// Its timestamps in the SYN and behind it.
 const OUR_TIMES: [u32; 2] = [0x0001_0000, 0x0001_0001];
 /// Its window behind the SYN: room for two segments, and not for three.
 const WINDOW: u16 = 22;
 const WINDOW_BYTES: u64 = 22 << 7;
-/// A segment's text at most, beside the timestamps.
-const TEXT: u64 = MSS as u64 - 12;
+/// A segment's text at most, beside the timestamps: 1,300 bytes is a size that a cookie can name over IPv4; over IPv6 1,220 is the next.
+fn text_bytes(address: &str) -> u64 {
+    if address == V4 { 1_300 - 12 } else { 1_220 - 12 }
+}
 
 /// A segment from an address that no kernel of the labs owns.
 fn segment(address: &str, port: u16, flags: u8) -> Crafted {
@@ -87,8 +88,9 @@ fn goes_on(world: &World, serve: &Serve<'_>, address: &str, port: u16, said: &Sy
         let number = |at: usize| frame[at].parse::<u32>().unwrap();
         let at = u64::from(number(0).wrapping_sub(said.iss.wrapping_add(1)));
         let len = u64::from(number(1));
-        assert!(len <= TEXT && at + len <= WINDOW_BYTES, "the size or the window is another: {frame:?}");
-        assert!(len == TEXT || at + len > 2 * TEXT, "shorter than need be: {frame:?}");
+        let most = text_bytes(address);
+        assert!(len <= most && at + len <= WINDOW_BYTES, "the size or the window is another: {frame:?}");
+        assert!(len == most || at + len > 2 * most, "shorter than need be: {frame:?}");
         assert_eq!((number(2), number(3)), (acked, OUR_TIMES[1]), "{frame:?}");
         // The two clocks are that of the day, up to a second apart.
         assert!(number(4).wrapping_sub(said.tsval).wrapping_add(1_000) < 21_000, "{frame:?}");

@@ -48,6 +48,8 @@ const ORDINARY_TIMES: f64 = 2.0;
 const ORDINARY_MORE_US: f64 = 5_000.0;
 /// Half-open connections have timed out by then: SYN-ACKs at 0 and 1 s, the end at 3 s, and a second.
 const TIMED_OUT: Duration = Duration::from_secs(4);
+/// How long the reflector is flooded at most: it keeps nothing, so it is after an hour what it is after a second.
+const LONGEST_REFLECTION: Duration = Duration::from_secs(10);
 /// How often it is looked whether it is to end.
 const ROUND: Duration = Duration::from_millis(50);
 /// The least priority: where the flood runs the honest connections have their turn first.
@@ -137,7 +139,8 @@ impl Bench<'_> {
     ///
     /// See [`Bench::contender`].
     pub fn reflector(&self) -> Result<Peak, BenchError> {
-        let seconds = self.duration.0.div_ceil(1_000) + SERVER_SECONDS;
+        let time = LONGEST_REFLECTION.min(Duration::from_millis(self.duration.0));
+        let seconds = time.as_secs() + SERVER_SECONDS;
         let mode = self.modes.server;
         let arguments =
             format!("lab packets answer -i hf-server --port {PORT} --xdp-mode {mode} --duration {seconds}s --json");
@@ -146,7 +149,7 @@ impl Bench<'_> {
         let tally = inside(&self.wire.client(), || -> Result<(Tally, f64), BenchError> {
             let flooder = self.flooder(false)?;
             let core = u16::try_from(self.machine.generator_core).ok();
-            let sent = flooder.send(None, Duration::from_millis(self.duration.0), core, self.stop)?;
+            let sent = flooder.send(None, time, core, self.stop)?;
             Ok((flooder.tally()?, sent.elapsed.as_secs_f64()))
         });
         let (tally, seconds) = tally.map_err(LabError::from)??;
