@@ -277,6 +277,8 @@ fn under_a_flood() -> DefenceReport {
             flood_answered: rate * 5,
             flood_per_second: float(rate),
             answered_per_second: float(rate) / float(worse + 1),
+            answered_spread: [float(rate) / float(worse + 2), float(rate)],
+            completed_percent_spread: [honest.completed_percent, 100.0],
             honest,
             server_core_percent: 71.3,
             generator_core_percent: 99.9,

@@ -133,11 +133,10 @@ pub fn isn(syn: &Segment, keys: &Keys, config: &TcpConfig) -> SeqNum {
     number(syn, syn.seq, parity | flags_of(syn, config), &keys.current)
 }
 
-/// The SYN-ACK that answers `syn`: what [`open_passive`] would have sent for the SYN that the cookie remembers.
+/// The SYN-ACK that answers `syn`: what [`open_passive`] would have sent. What the cookie rounds of the SYN, its segment size, is not
+/// told to the peer.
 pub fn syn_ack(syn: &Segment, keys: &Keys, env: Env<'_>) -> Reply {
-    let iss = isn(syn, keys, env.config);
-    let options = Options { timestamps: syn.options.timestamps, ..options_of(syn, flags_of(syn, env.config)) };
-    open_passive(&Segment { options, ..*syn }, iss, 0, env).syn(env)
+    open_passive(syn, isn(syn, keys, env.config), 0, env).syn(env)
 }
 
 /// Judges an acknowledgment for a listener: `None` if it answers no SYN-ACK that was made with one of the keys.

@@ -93,6 +93,17 @@ fn a_cookie_is_good_in_its_period_and_the_next_one_and_not_beyond() {
 }
 
 #[test]
+fn the_syn_comes_back_from_its_acknowledgment_without_its_window() {
+    let config = TcpConfig::default();
+    let options = Options { mss: Some(1460), window_scale: Some(7), sack_permitted: true, timestamps: None };
+    let syn = Segment { options, ..segment() };
+    let ack = ack_of(&syn, cookie::isn(&syn, &keys(), &config), None);
+    let ack = Segment { payload_len: 100, control: Control::ACK | Control::PSH, ..ack };
+    let recovered = cookie::check(&ack, &keys(), env(&config)).unwrap();
+    assert_eq!(recovered.syn, Segment { window: 0, ..syn });
+}
+
+#[test]
 fn whatever_differs_from_the_syn_is_refused() {
     let config = TcpConfig::default();
     let syn = Segment { options: Options { mss: Some(1460), ..Options::default() }, ..segment() };
