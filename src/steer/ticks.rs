@@ -2,8 +2,9 @@
 //!
 //! The steering program takes its timestamps from that clock, since reading it is one load where the monotonic clock costs a third of
 //! an answer. User space cannot read it, so a program of the same object says what it shows. The coarse monotonic clock moves
-//! with it: the pair is one instant, and early by a tick at most. So no timestamp of the program is ahead of the workers', and none
-//! is behind by more than two ticks.
+//! with it, but an interrupt that comes late sets it to where the late tick ends, less than a tick after where that tick began. So
+//! what it shows is taken for a tick later than it was: no timestamp of the program is ahead of the workers', whose next segment the peer
+//! would take for an old one (RFC 7323 5.3), and none is behind by more than three ticks.
 //!
 //! What is not here: what a timestamp is made of ([`super::cookies`]).
 
@@ -22,7 +23,7 @@ const FRAME: [u8; 14] = [0; 14];
 pub(super) struct Ticks {
     /// The tick, modulo 2^32.
     pub tick: u32,
-    /// When it began, in ns of CLOCK_MONOTONIC; up to a tick earlier.
+    /// When it began at the latest, in ns of CLOCK_MONOTONIC; up to two ticks earlier.
     pub at_ns: u64,
     /// How long a tick is.
     pub length_ns: u64,
@@ -33,19 +34,17 @@ impl Ticks {
     pub fn read(program: &ProgramMut<'_>) -> libbpf_rs::Result<Self> {
         let length_ns = ns(clock_getres(ClockId::MonotonicCoarse));
         let coarse_ns = || ns(clock_gettime(ClockId::MonotonicCoarse));
-        let mut at_ns = coarse_ns();
-        let mut tick = 0;
+        let (mut before_ns, mut tick) = (0, 0);
         for _ in 0..TRIES {
+            before_ns = coarse_ns();
             let input = ProgramInput { data_in: Some(&FRAME), ..ProgramInput::default() };
             tick = program.test_run(input)?.return_value;
             // Where the clock moved meanwhile, the earlier instant only makes timestamps older.
-            let after_ns = coarse_ns();
-            if after_ns == at_ns {
+            if coarse_ns() == before_ns {
                 break;
             }
-            at_ns = after_ns.min(at_ns + length_ns);
         }
-        Ok(Self { tick, at_ns, length_ns })
+        Ok(Self { tick, at_ns: before_ns.saturating_sub(length_ns), length_ns })
     }
 
     /// The ms of a tick as the program multiplies with them.
