@@ -4,7 +4,9 @@
 use std::env;
 
 fn main() {
-    for file in ["build.rs", "steering/glue.c", "../bpf/contract.h", "../bpf/cookie.h", "../bpf/parse.h", "../bpf/usual.h"] {
+    for file in
+        ["build.rs", "steering/glue.c", "../bpf/contract.h", "../bpf/cookie.h", "../bpf/parse.h", "../bpf/usual.h"]
+    {
         println!("cargo::rerun-if-changed={file}");
     }
     println!("cargo::rerun-if-env-changed=CLANG");

@@ -35,7 +35,8 @@ const PARTIAL_CHECKSUMS: u32 = 16;
 // SAFETY: the signatures are those in steering/glue.c.
 unsafe extern "C" {
     fn handfast_fuzz_answer(frame: *const u8, bytes: usize, how: *const Settings, tick: u32, out: *mut u8) -> i32;
-    fn handfast_fuzz_answer_usual(frame: *const u8, bytes: usize, how: *const Settings, tick: u32, out: *mut u8) -> i32;
+    fn handfast_fuzz_answer_usual(frame: *const u8, bytes: usize, how: *const Settings, tick: u32, out: *mut u8)
+    -> i32;
     #[cfg(test)]
     fn handfast_fuzz_cookie_number(
         key: *const u64,

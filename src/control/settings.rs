@@ -1,8 +1,8 @@
 //! The settings of `serve`, declared once: name, kind of value, help text, how it is set and how it is shown.
 //!
 //! Command-line flags, keys of the configuration file, help, defaults, range checks and the list of what a reload cannot
-//! change all follow from [`KEYS`]. Values stay text with an origin until they are set, so that every mistake of flags and
-//! file can be reported together (config). What two values must be to one another is not here but in config.
+//! change all follow from [`KEYS`]. Values stay text with an origin (`given`) until they are set, so that every mistake of flags
+//! and file can be reported together (config). What two values must be to one another is not here but in config.
 
 /// Both directions of a field whose value is made by an expression.
 macro_rules! access {
@@ -18,21 +18,21 @@ macro_rules! access {
 }
 
 mod capture;
+mod given;
 mod port;
 mod rings;
 mod steering;
 
+pub use given::{Given, Origin, Settings};
+
 use super::config::Config;
-use super::problem::Problem;
 use super::values::{Count, Indexes, Millis};
 use crate::tcp::config::{HalfOpenFull, SynCookies};
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Times of the TCP stay below 24 days: a [`crate::time::Tick`] compares up to 24.8 days, and RFC 7323 5.5 has a peer's
@@ -542,83 +542,6 @@ pub const KEYS: &[Key] = &[
     steering::SYN_XDP_AT,
 ];
 
-/// Where a value was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// On the command line.
-    Flag,
-    /// In a configuration file.
-    File {
-        /// The file as it was named.
-        name: Arc<str>,
-        /// The line, from 1.
-        line: usize,
-    },
-}
-
-/// A value as it was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Given {
-    /// Its text.
-    pub text: String,
-    /// Where it stands.
-    pub origin: Origin,
-}
-
-impl Given {
-    /// The problem that this value has.
-    pub fn problem(&self, key: &Key, cause: impl Into<String>) -> Problem {
-        let blank = self.text.is_empty() || self.text.contains(char::is_whitespace);
-        let text = if blank { format!("{:?}", self.text) } else { self.text.clone() };
-        let what = match &self.origin {
-            Origin::Flag => format!("--{} {text}", key.name),
-            Origin::File { name, line } => format!("{name}:{line}: {} = {text}", key.name),
-        };
-        Problem::new(what, cause)
-    }
-}
-
-/// Values by the name of their key; several only for a list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
-    values: BTreeMap<&'static str, Vec<Given>>,
-}
-
-impl Settings {
-    /// Adds a value.
-    pub fn give(&mut self, key: &'static Key, text: impl Into<String>, origin: Origin) {
-        self.values.entry(key.name).or_default().push(Given { text: text.into(), origin });
-    }
-
-    /// Has `key` count as given, also if no usable value was.
-    pub fn mention(&mut self, key: &'static Key) {
-        self.values.entry(key.name).or_default();
-    }
-
-    /// True if `key` was given, even if no usable value was.
-    pub fn mentions(&self, key: &Key) -> bool {
-        self.values.contains_key(key.name)
-    }
-
-    /// Forgets what was given for `key`, as if it had never been given.
-    pub fn forget(&mut self, key: &'static Key) {
-        self.values.remove(key.name);
-    }
-
-    /// What was given for `key`.
-    pub fn get(&self, key: &Key) -> &[Given] {
-        self.values.get(key.name).map_or(&[], Vec::as_slice)
-    }
-
-    /// These settings, and for keys without a value those of `under`. A list is replaced as a whole.
-    #[must_use]
-    pub fn over(&self, under: &Settings) -> Settings {
-        let mut values = under.values.clone();
-        values.extend(self.values.clone());
-        Settings { values }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -674,20 +597,5 @@ mod tests {
         for (name, text) in [("flows", "1073741824"), ("window-bytes", "1073741824"), ("idle-timeout", "23d")] {
             assert_eq!(Key::find(name).unwrap().set(&mut Config::default(), text), Ok(()), "{name} = {text}");
         }
-    }
-
-    #[test]
-    fn a_list_of_flags_replaces_the_list_of_the_file() {
-        let listen = Key::find("listen").unwrap();
-        let flows = Key::find("flows").unwrap();
-        let (mut flags, mut file) = (Settings::default(), Settings::default());
-        file.give(listen, "80=http", Origin::Flag);
-        file.give(flows, "1k", Origin::Flag);
-        flags.give(listen, "81=http", Origin::Flag);
-        flags.give(listen, "82=http", Origin::Flag);
-        let merged = flags.over(&file);
-        let texts: Vec<_> = merged.get(listen).iter().map(|given| given.text.as_str()).collect();
-        assert_eq!(texts, ["81=http", "82=http"]);
-        assert_eq!(merged.get(flows).len(), 1);
     }
 }
