@@ -338,7 +338,7 @@ impl World {
         assert_eq!(flows_unaccounted(engine.counters(), flows.into()), 0, "flows unaccounted for");
         assert_eq!(engine.timers(), flows, "timers");
         assert_eq!(engine.states().iter().sum::<u32>(), flows, "flows by state");
-        assert_eq!(engine.listeners().iter().map(|(_, flows)| flows.live).sum::<u32>(), flows, "flows by listener");
+        assert_eq!(engine.listeners().iter().map(|(_, flows)| flows.live()).sum::<u32>(), flows, "flows by listener");
         assert!(flows <= engine.capacity());
     }
 }
