@@ -35,6 +35,8 @@ use crate::time::Now;
 use crate::worker::clock::{Clock, MonotonicClock};
 use frame::Kind;
 
+/// It keeps no flows, but a configuration has at least one for each queue.
+const FLOWS: u32 = 4_096;
 /// How long a thread that found nothing to do goes on looking before it sleeps: as long as a worker of `serve`.
 const SPIN_NANOS: u64 = 50_000;
 /// The longest sleep.
@@ -205,7 +207,7 @@ fn reflect(args: &ReflectArgs, stop: &Arc<AtomicBool>) -> Result<ReflectSummary,
     let config = Config {
         interface: args.interface.clone(),
         cores: args.cores.as_ref().map(|cores| cores.0.clone()),
-        flows: 1,
+        flows: FLOWS,
         xdp_mode: args.xdp_mode,
         ..Config::default()
     };

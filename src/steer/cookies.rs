@@ -2,7 +2,7 @@
 //!
 //! What a SYN-ACK offers is not decided here once more: a SYN that offers everything is answered by `tcp::cookie`, and what that
 //! SYN-ACK carries is what the program is told. What is not here: when SYNs are answered, where the keys come from, and what time
-//! it is ([`super::ticks`]).
+//! it is (`ticks`).
 
 use super::contract::{Cookies, ODD_PERIOD, PARTIAL_CHECKSUMS, SACK_PERMITTED, TIMESTAMPS, WINDOW_SCALE};
 use super::ticks::Ticks;
