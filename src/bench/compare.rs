@@ -78,9 +78,9 @@ pub struct BenchArgs {
     /// How many rounds; in each, every contender has its turn
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
-    /// Only these
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["kernel", "discard", "close", "ceiling"])]
-    pub contenders: Vec<Contender>,
+    /// Only these [default: all; on several queues all but the kernel]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub contenders: Option<Vec<Contender>>,
     /// Which generators [default: both, on several queues afxdp]
     #[arg(long, value_enum)]
     pub engine: Option<EngineChoice>,
@@ -125,6 +125,12 @@ impl BenchArgs {
         self.engine.unwrap_or(default)
     }
 
+    /// Who takes part: on several queues not the kernel, which answers on whatever queue it likes.
+    fn contenders(&self) -> Vec<Contender> {
+        let all = || Contender::ALL.into_iter().filter(|contender| self.queues == 1 || *contender != Contender::Kernel);
+        self.contenders.clone().unwrap_or_else(|| all().collect())
+    }
+
     /// Where the steering programs run: the faster way on one queue; on several the only one that tells them apart.
     fn xdp_mode(&self) -> XdpModes {
         let (generic, native) = (XdpMode::Generic, XdpMode::Native);
@@ -140,17 +146,17 @@ impl BenchArgs {
             let problem = Problem::new(queues.as_str(), "the engine xdp has one queue");
             problems.push(problem.remedy("leave --engine out, or take afxdp"));
         }
-        if self.queues > 1 && self.contenders.contains(&Contender::Kernel) {
+        if self.queues > 1 && self.contenders().contains(&Contender::Kernel) {
             let cause = "the kernel answers on whatever queue it likes, and the generator's workers know only their own connections";
             let problem = Problem::new(queues.as_str(), cause);
-            problems.push(problem.remedy("name the contenders, as in --contenders discard,close,ceiling"));
+            problems.push(problem.remedy("leave it out of --contenders"));
         }
         let modes = self.xdp_mode();
         if self.queues > 1 && [modes.server, modes.client].contains(&XdpMode::Generic) {
             let problem = Problem::new(queues.as_str(), "in generic mode a veth puts every frame into queue 0");
             problems.push(problem.remedy("leave --xdp-mode out, or take native"));
         }
-        let ours = self.contenders.iter().any(|contender| contender.is_ours());
+        let ours = self.contenders().iter().any(|contender| contender.is_ours());
         for (flag, given) in [("--with", !self.with.is_empty()), ("--against", self.against.is_some())] {
             if given && !ours {
                 let problem = Problem::new(flag, "no contender of handfast's takes part");
@@ -370,7 +376,7 @@ impl Row {
 impl Measurement {
     fn new(args: &BenchArgs) -> Self {
         let engines = || args.engine().engines().iter().map(|engine| (*engine, Vec::new())).collect();
-        let all = entrants(&args.contenders, &args.with, args.against.as_deref(), args.queues);
+        let all = entrants(&args.contenders(), &args.with, args.against.as_deref(), args.queues);
         Self {
             rounds: args.runs,
             may_lack_xdp: args.engine() == EngineChoice::Both,
@@ -453,7 +459,9 @@ mod tests {
     fn the_defaults_are_the_contracts() {
         let args = parse("").unwrap();
         assert_eq!((args.duration, args.runs, args.engine()), (Millis(5_000), 3, EngineChoice::Both));
-        assert_eq!(args.contenders, Contender::ALL);
+        assert_eq!(args.contenders(), Contender::ALL);
+        let two = parse("--queues 2").unwrap();
+        assert!(two.check().is_ok() && !two.contenders().contains(&Contender::Kernel), "{two:?}");
     }
 
     #[test]
@@ -472,7 +480,6 @@ mod tests {
         ] {
             assert!(told.contains(hint), "{hint}: {told}");
         }
-        assert!(parse("--queues 2 --contenders discard,ceiling").unwrap().check().is_ok());
     }
 
     #[test]
